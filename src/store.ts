@@ -114,7 +114,7 @@ export interface StreamPages {
 
 /** Everything that deciding a command on an aggregate needs, read at one instant. */
 export interface StreamOpening extends StreamPages {
-  /** The newest of the wanted schema version that lies at or after `from`. Pages then start after it. */
+  /** The newest of the wanted schema version, when `from` is 0. Pages then start after it. */
   snapshot: Snapshot | undefined;
   /** The sequence of the first page that was looked for. */
   from: number;
