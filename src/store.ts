@@ -116,6 +116,8 @@ export interface StreamPages {
 export interface StreamOpening extends StreamPages {
   /** The newest of the wanted schema version, when `from` is 0. Pages then start after it. */
   snapshot: Snapshot | undefined;
+  /** The sequence after the newest snapshot of the wanted version; 0 when there is none. Set whatever `from` is. */
+  snapshotNext: number;
   /** The sequence of the first page that was looked for. */
   from: number;
   /** Of the last event, microseconds since 1970; 0 when there is none. */

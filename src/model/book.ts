@@ -98,3 +98,13 @@ export function pageBytes(page: { event: Any | undefined }): number {
 export function typeName(typeUrl: string): string {
   return typeUrl.slice(typeUrl.lastIndexOf('/') + 1);
 }
+
+export interface CommandResponse {
+  events: EventBook | undefined;
+  projections: never[];
+  reactionErrors: never[];
+  position: number;
+  duplicate: boolean;
+  settled: boolean;
+  consistencyToken: string;
+}

@@ -1,0 +1,122 @@
+// One attach stream: a component has introduced itself and receives its work here.
+
+import type { Deadlines } from '../deadlines.ts';
+import { DaybookError, invalid } from '../errors.ts';
+import type { ComponentMessage, Hello, Reply } from '../gen/daybook/v1/component.ts';
+import { DOMAIN } from '../model/validation.ts';
+import type { Runtime } from '../runtime.ts';
+import { AttachedAggregate } from './attached-aggregate.ts';
+import type { Outbox } from './outbox.ts';
+
+export const PROTOCOL_VERSION = 1;
+
+export class Attachment {
+  /** Counts up in this process; tells the hosts of a domain apart. */
+  readonly id: number;
+  readonly hello: Hello;
+  readonly aggregates: readonly AttachedAggregate[];
+  readonly #outbox: Outbox;
+  /** The component is going, or we are: no new work. */
+  #draining = false;
+  /** Replies to work that was withdrawn, that somebody else's, or that never was. */
+  #lateReplies = 0;
+
+  /** Throws INVALID_ARGUMENT or UNIMPLEMENTED when the introduction cannot be accepted. */
+  constructor(id: number, hello: Hello, outbox: Outbox, runtime: Runtime, deadlines: Deadlines) {
+    checkHello(hello);
+    this.id = id;
+    this.hello = hello;
+    this.#outbox = outbox;
+    const late = () => {
+      this.#lateReplies++;
+    };
+    this.aggregates = hello.aggregates.map(
+      (hosting) => new AttachedAggregate(hosting, outbox, runtime, deadlines, late),
+    );
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  get lateReplies(): number {
+    return this.#lateReplies;
+  }
+
+  get idle(): boolean {
+    return this.aggregates.every((aggregate) => aggregate.idle);
+  }
+
+  /** INVALID_ARGUMENT when the order of the stream is broken. */
+  receive(message: ComponentMessage): void {
+    if (message.hello !== undefined) throw invalid('hello', 'hello: a stream begins with one Hello, found another');
+    for (const reply of message.replies) this.#receiveReply(reply);
+    if (message.drain !== undefined) this.#draining = true;
+  }
+
+  /** Daybook is stopping. */
+  drain(timeoutMs: number): void {
+    this.#draining = true;
+    this.#outbox.drain(timeoutMs);
+  }
+
+  close(): void {
+    for (const aggregate of this.aggregates) {
+      aggregate.close(
+        new DaybookError(
+          'COMPONENT_UNAVAILABLE',
+          `${aggregate.domain}: the component went away with the work in hand`,
+          {
+            metadata: { component: aggregate.domain },
+            retryDelayMs: 200,
+          },
+        ),
+      );
+    }
+  }
+
+  #receiveReply(reply: Reply): void {
+    const owner = this.aggregates.find((aggregate) => aggregate.has(reply.workId));
+    if (owner !== undefined) return owner.reply(reply);
+    this.#lateReplies++;
+    this.#outbox.notice(
+      reply.workId,
+      'UNKNOWN_WORK',
+      `no work ${JSON.stringify(reply.workId)} is in hand on this stream`,
+    );
+  }
+}
+
+function checkHello(hello: Hello): void {
+  if (hello.protocolVersion !== PROTOCOL_VERSION) {
+    throw invalid(
+      'hello.protocol_version',
+      `hello.protocol_version: expected ${PROTOCOL_VERSION}, found ${hello.protocolVersion}`,
+    );
+  }
+  const later = {
+    projectors: hello.projectors,
+    sagas: hello.sagas,
+    process_managers: hello.processManagers,
+    upcasters: hello.upcasters,
+  };
+  for (const [field, hosted] of Object.entries(later)) {
+    if (hosted.length > 0) {
+      throw new DaybookError('UNIMPLEMENTED', `hello.${field}: this version of Daybook hosts aggregates only`, {
+        metadata: { field: `hello.${field}` },
+      });
+    }
+  }
+  if (hello.aggregates.length === 0) throw invalid('hello', 'hello: expected something to host, found nothing');
+  const seen = new Set<string>();
+  for (const { domain } of hello.aggregates) {
+    if (!DOMAIN.test(domain)) {
+      throw invalid(
+        'hello.aggregates.domain',
+        `hello.aggregates.domain: expected ${DOMAIN.source}, found ${JSON.stringify(domain)}`,
+      );
+    }
+    if (seen.has(domain)) throw invalid('hello.aggregates.domain', `hello.aggregates.domain: ${domain} is there twice`);
+    seen.add(domain);
+  }
+}

@@ -1,0 +1,156 @@
+// Histories of aggregates that were used lately. Bounded in bytes, over all and for each; an entry may hold only the
+// newest pages, which is all that a host needs that keeps state.
+
+import { type EventPage, pageBytes, type Snapshot } from '../model/book.ts';
+
+export interface CacheLimits {
+  hotCacheBytes: number;
+  hotCacheAggregateBytes: number;
+}
+
+export interface HotHistory {
+  nextSequence: number;
+  /** Of the last event; 0 when there is none. */
+  lastCreatedAtMicros: number;
+  /** The newest that is known; it may lie before or after `from`. */
+  snapshot: Snapshot | undefined;
+  /** The sequence after the newest snapshot in the store; 0 when there is none. */
+  snapshotNext: number;
+  /** The sequence of the first page; equal to `nextSequence` without pages. */
+  from: number;
+  pages: EventPage[];
+}
+
+interface Entry extends HotHistory {
+  bytes: number;
+}
+
+const ENTRY_BYTES = 512;
+
+export class HotCache {
+  readonly #limits: CacheLimits;
+  /** In order of use, the latest last. */
+  readonly #entries = new Map<string, Entry>();
+  #bytes = 0;
+
+  constructor(limits: CacheLimits) {
+    this.#limits = limits;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  get(streamText: string): HotHistory | undefined {
+    const entry = this.#entries.get(streamText);
+    if (entry === undefined) return undefined;
+    this.#entries.delete(streamText);
+    this.#entries.set(streamText, entry);
+    return entry;
+  }
+
+  put(streamText: string, history: HotHistory): HotHistory {
+    this.forget(streamText);
+    const pages = history.pages.map(compact);
+    const entry: Entry = { ...history, pages, bytes: ENTRY_BYTES + sizeOf(history.snapshot, pages) };
+    this.#entries.set(streamText, entry);
+    this.#bytes += entry.bytes;
+    this.#bound(entry);
+    return entry;
+  }
+
+  /**
+   * What was committed after the entry's last event: pages with their sequences, and the snapshot that came with them. Does
+   * nothing when the entry is gone.
+   */
+  extend(streamText: string, pages: readonly EventPage[], createdAtMicros: number, snapshot?: Snapshot): void {
+    const entry = this.#entries.get(streamText);
+    if (entry === undefined) return;
+    if (pages.length > 0) {
+      if (pages[0]!.sequence !== entry.nextSequence) return this.forget(streamText);
+      let bytes = 0;
+      for (const page of pages) {
+        entry.pages.push(compact(page));
+        bytes += pageBytes(page);
+      }
+      entry.nextSequence += pages.length;
+      entry.lastCreatedAtMicros = createdAtMicros;
+      entry.bytes += bytes;
+      this.#bytes += bytes;
+    }
+    if (snapshot !== undefined) this.#replaceSnapshot(entry, snapshot);
+    this.#bound(entry);
+  }
+
+  /** Pages since the snapshot before stay, because hosts that keep state may lack some of them; older ones go. */
+  #replaceSnapshot(entry: Entry, snapshot: Snapshot): void {
+    const drop = Math.max(0, entry.snapshotNext - entry.from);
+    const before = sizeOf(entry.snapshot, entry.pages);
+    entry.pages.splice(0, drop);
+    entry.from += drop;
+    entry.snapshot = snapshot;
+    entry.snapshotNext = snapshot.sequence + 1;
+    const change = sizeOf(snapshot, entry.pages) - before;
+    entry.bytes += change;
+    this.#bytes += change;
+  }
+
+  forget(streamText: string): void {
+    const entry = this.#entries.get(streamText);
+    if (entry === undefined) return;
+    this.#entries.delete(streamText);
+    this.#bytes -= entry.bytes;
+  }
+
+  /** Returns how many. */
+  flush(): number {
+    const count = this.#entries.size;
+    this.#entries.clear();
+    this.#bytes = 0;
+    return count;
+  }
+
+  #bound(entry: Entry): void {
+    if (entry.bytes > this.#limits.hotCacheAggregateBytes) this.#dropFront(entry);
+    for (const [text, oldest] of this.#entries) {
+      if (this.#bytes <= this.#limits.hotCacheBytes) return;
+      this.#entries.delete(text);
+      this.#bytes -= oldest.bytes;
+    }
+  }
+
+  /** Keeps the newest pages, half the limit at most. */
+  #dropFront(entry: Entry): void {
+    const before = entry.bytes;
+    let kept = ENTRY_BYTES;
+    let first = entry.pages.length;
+    while (first > 0) {
+      const bytes = pageBytes(entry.pages[first - 1]!);
+      if (kept + bytes > this.#limits.hotCacheAggregateBytes / 2) break;
+      kept += bytes;
+      first--;
+    }
+    entry.snapshot = undefined;
+    entry.pages = entry.pages.slice(first);
+    entry.from += first;
+    entry.bytes = kept;
+    this.#bytes += kept - before;
+  }
+}
+
+function sizeOf(snapshot: Snapshot | undefined, pages: readonly EventPage[]): number {
+  let bytes = snapshot === undefined ? 0 : pageBytes({ event: snapshot.state });
+  for (const page of pages) bytes += pageBytes(page);
+  return bytes;
+}
+
+/** A page that does not keep a whole frame of the network alive for the sake of its few bytes. */
+function compact(page: EventPage): EventPage {
+  const event = page.event!;
+  if (event.value.buffer.byteLength <= event.value.length * 2 + 8192) return page;
+  return { ...page, event: { typeUrl: event.typeUrl, value: Buffer.from(event.value) } };
+}

@@ -1,0 +1,60 @@
+import type { Runtime, Timer } from './runtime.ts';
+
+export interface Deadline {
+  /** Idempotent. */
+  cancel(): void;
+}
+
+const WIDTH_MS = 25;
+
+/**
+ * Many deadlines on one timer. Nearly all of them are cancelled before they are due, so adding and cancelling must be
+ * cheap; they fire up to 25 ms late, never early.
+ */
+export class Deadlines {
+  readonly #runtime: Runtime;
+  readonly #buckets = new Map<number, Set<() => void>>();
+  #timer: Timer | undefined;
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime;
+  }
+
+  /** Calls once when the monotonic clock has passed `atMs`. */
+  add(atMs: number, call: () => void): Deadline {
+    const index = Math.floor(atMs / WIDTH_MS) + 1;
+    let bucket = this.#buckets.get(index);
+    if (bucket === undefined) {
+      bucket = new Set();
+      this.#buckets.set(index, bucket);
+    }
+    // A wrapper of its own, because the same function may be added twice.
+    const entry = () => call();
+    bucket.add(entry);
+    this.#arm();
+    return { cancel: () => this.#remove(index, entry) };
+  }
+
+  #remove(index: number, entry: () => void): void {
+    const bucket = this.#buckets.get(index);
+    if (bucket?.delete(entry) && bucket.size === 0) this.#buckets.delete(index);
+  }
+
+  #arm(): void {
+    if (this.#timer !== undefined) return;
+    this.#timer = this.#runtime.after(WIDTH_MS, () => {
+      this.#timer = undefined;
+      this.#fire();
+      if (this.#buckets.size > 0) this.#arm();
+    });
+  }
+
+  #fire(): void {
+    const now = Math.floor(this.#runtime.monotonicMs() / WIDTH_MS);
+    for (const [index, bucket] of this.#buckets) {
+      if (index > now) continue;
+      this.#buckets.delete(index);
+      for (const entry of bucket) entry();
+    }
+  }
+}

@@ -1,0 +1,271 @@
+import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { type BusinessCoordinator, type Caller, completeCommand } from '../coordinators/business.ts';
+import type { Deadlines } from '../deadlines.ts';
+import type { LogTail } from '../delivery/log-tail.ts';
+import { DaybookError, invalid } from '../errors.ts';
+import type {
+  ExecuteStreamCountRequest,
+  ExecuteStreamTimeRequest,
+  PipelinedCommand,
+  PipelinedCommands,
+  PipelinedResult,
+  PipelinedResults,
+  SyncCommandBook,
+} from '../gen/daybook/v1/gateway.ts';
+import { type CommandBook, type CommandResponse, type EventBook, SyncMode } from '../gen/daybook/v1/types.ts';
+import { pageBytes } from '../model/book.ts';
+import { encodeToken } from '../model/token.ts';
+import type { LogIdentity } from '../store.ts';
+import { type CallParts, callerOf, serverStream, unary, writable } from './calls.ts';
+import { Refused } from './definition.ts';
+import { wireErrorOf } from './status.ts';
+
+export interface GatewayParts extends CallParts {
+  business: BusinessCoordinator;
+  tail: LogTail;
+  deadlines: Deadlines;
+  logIdentity: LogIdentity;
+}
+
+/** Commands of one pipelined stream in hand; then the daemon stops reading from it. */
+const PIPELINE_WINDOW = 2048;
+/** A message takes no further result beyond this. */
+const FRAME_BYTES = 512 * 1024;
+const STREAM_TIME_MAX_MS = 86_400_000;
+
+export function gatewayService(parts: GatewayParts): UntypedServiceImplementation {
+  return {
+    execute: unary(parts, (command: CommandBook, caller, call) => {
+      takeTrace(command, call.metadata.get('traceparent')[0], call.metadata.get('tracestate')[0]);
+      return execute(parts, command, caller);
+    }),
+    executeSync: unary(parts, (request: SyncCommandBook, caller) =>
+      executeSync(parts, request.command, request.syncMode, caller),
+    ),
+    executeStream: serverStream(parts, (command: CommandBook, caller) => follow(parts, command, caller)),
+    executeStreamResponseCount: serverStream(parts, (request: ExecuteStreamCountRequest, caller) => {
+      if (request.count < 1) throw invalid('count', `count: expected at least 1, found ${request.count}`);
+      return limitCount(follow(parts, present(request.command), caller), request.count);
+    }),
+    executeStreamResponseTime: serverStream(parts, (request: ExecuteStreamTimeRequest, caller) => {
+      const timeoutMs = request.timeoutMs;
+      if (timeoutMs < 1 || timeoutMs > STREAM_TIME_MAX_MS) {
+        throw invalid('timeout_ms', `timeout_ms: expected 1 to ${STREAM_TIME_MAX_MS}, found ${timeoutMs}`);
+      }
+      return follow(parts, present(request.command), caller, timeoutMs);
+    }),
+    executePipelined: (call: ServerDuplexStream<PipelinedCommands | Refused, PipelinedResults>) =>
+      new Pipeline(parts, call),
+  };
+}
+
+function execute(parts: GatewayParts, command: CommandBook, caller: Caller): Promise<CommandResponse> {
+  completeCommand(command, parts.runtime);
+  return parts.business.execute(command, caller);
+}
+
+/** The one place that knows what the sync modes of this version are. */
+function executeSync(
+  parts: GatewayParts,
+  command: CommandBook | undefined,
+  mode: SyncMode,
+  caller: Caller,
+): Promise<CommandResponse> {
+  if (mode !== SyncMode.SYNC_MODE_NONE) {
+    const known = mode === SyncMode.SYNC_MODE_SIMPLE || mode === SyncMode.SYNC_MODE_CASCADE;
+    throw known
+      ? new DaybookError(
+          'UNIMPLEMENTED',
+          'sync_mode: this version of Daybook waits for no reactions, only NONE is served',
+        )
+      : invalid('sync_mode', `sync_mode: expected NONE, SIMPLE or CASCADE, found ${mode}`);
+  }
+  return execute(parts, present(command), caller);
+}
+
+function present(command: CommandBook | undefined): CommandBook {
+  if (command === undefined) throw invalid('command', 'command: expected a command book, found none');
+  return command;
+}
+
+function takeTrace(command: CommandBook, traceparent: unknown, tracestate: unknown): void {
+  if (typeof traceparent !== 'string' || command.metadata.traceparent !== undefined) return;
+  command.metadata.traceparent = traceparent;
+  if (typeof tracestate === 'string') command.metadata.tracestate = tracestate;
+}
+
+/** The command's own book, then every later book with its correlation id; for so long after the first, if a time is given. */
+async function* follow(
+  parts: GatewayParts,
+  command: CommandBook,
+  caller: Caller,
+  timeoutMs?: number,
+): AsyncGenerator<EventBook, void, void> {
+  const response = await execute(parts, command, caller);
+  const own = response.events!;
+  yield withToken(own, response.position, parts.logIdentity);
+  const ended = new AbortController();
+  const timer = timeoutMs === undefined ? undefined : parts.runtime.after(timeoutMs, () => ended.abort());
+  try {
+    const { tenant, correlationId } = own.cover!;
+    const signal = AbortSignal.any([caller.signal, ended.signal]);
+    for await (const book of parts.tail.follow({ tenant, correlationId }, response.position, signal)) {
+      yield withToken(book, book.pages.at(-1)!.position, parts.logIdentity);
+    }
+    if (!signal.aborted)
+      throw new DaybookError('SHUTTING_DOWN', 'the daemon is stopping; follow again from the last token');
+  } finally {
+    timer?.cancel();
+  }
+}
+
+async function* limitCount(
+  books: AsyncGenerator<EventBook, void, void>,
+  count: number,
+): AsyncGenerator<EventBook, void, void> {
+  let sent = 0;
+  for await (const book of books) {
+    yield book;
+    if (++sent === count) return;
+  }
+}
+
+export function withToken(book: EventBook, position: number, log: LogIdentity): EventBook {
+  // The same book may go to many: the token is the same for all.
+  if (book.consistencyToken === '') book.consistencyToken = encodeToken({ ...log, position });
+  return book;
+}
+
+function resultBytes({ result }: PipelinedResult): number {
+  let bytes = 128;
+  if (result?.$case === 'response') for (const page of result.value.events!.pages) bytes += pageBytes(page);
+  return bytes;
+}
+
+/** One ExecutePipelined stream. */
+class Pipeline {
+  readonly #parts: GatewayParts;
+  readonly #call: ServerDuplexStream<PipelinedCommands | Refused, PipelinedResults>;
+  readonly #caller: Caller;
+  readonly #inHand = new Set<number>();
+  #results: PipelinedResult[] = [];
+  #resultsBytes = 0;
+  #ended = false;
+  #full = false;
+
+  constructor(parts: GatewayParts, call: ServerDuplexStream<PipelinedCommands | Refused, PipelinedResults>) {
+    this.#parts = parts;
+    this.#call = call;
+    this.#caller = callerOf(call, parts.runtime);
+    call.on('data', (frame: PipelinedCommands | Refused) => this.#receive(frame));
+    call.on('end', () => {
+      this.#ended = true;
+      this.#endWhenDone();
+    });
+    // The transport has told the client; what is in hand goes on and its results are dropped.
+    call.on('error', (error) => parts.log.debug({ err: error }, 'a pipelined stream broke'));
+  }
+
+  #receive(frame: PipelinedCommands | Refused): void {
+    if (frame instanceof Refused) {
+      const { message } = frame as { message: PipelinedCommands | undefined };
+      const ids = message === undefined || message.commands.length === 0 ? [0] : message.commands.map(({ id }) => id);
+      for (const id of ids) this.#fail(id, frame.error);
+      return;
+    }
+    for (const item of frame.commands) this.#execute(item);
+    if (this.#inHand.size >= PIPELINE_WINDOW) this.#call.pause();
+  }
+
+  #execute(item: PipelinedCommand): void {
+    if (item.id === 0 || this.#inHand.has(item.id)) {
+      const found = item.id === 0 ? 'none' : `${item.id}, which is in use`;
+      return this.#fail(
+        item.id,
+        invalid('id', `id: expected a number above 0 that is not in use on this stream, found ${found}`),
+      );
+    }
+    this.#inHand.add(item.id);
+    this.#run(item).then(
+      (response) => this.#finish(item.id, { $case: 'response', value: response }),
+      (error) => this.#finish(item.id, { $case: 'error', value: wireErrorOf(error, this.#parts.log) }),
+    );
+  }
+
+  async #run(item: PipelinedCommand): Promise<CommandResponse> {
+    if (item.timeoutMs === 0) return executeSync(this.#parts, item.command, item.syncMode, this.#caller);
+    const deadlineMs = Math.min(this.#caller.deadlineMs, this.#parts.runtime.monotonicMs() + item.timeoutMs);
+    const expired = new AbortController();
+    const deadline = this.#parts.deadlines.add(deadlineMs, () =>
+      expired.abort(
+        new DaybookError(
+          'COMPONENT_TIMEOUT',
+          `the command's time of ${item.timeoutMs} ms ran out before it was decided`,
+          {
+            metadata: { timeout_ms: item.timeoutMs },
+          },
+        ),
+      ),
+    );
+    try {
+      const signal = AbortSignal.any([this.#caller.signal, expired.signal]);
+      return await executeSync(this.#parts, item.command, item.syncMode, { deadlineMs, signal });
+    } finally {
+      deadline.cancel();
+    }
+  }
+
+  #finish(id: number, result: PipelinedResult['result']): void {
+    this.#inHand.delete(id);
+    this.#answer({ id, result });
+    if (this.#inHand.size < PIPELINE_WINDOW / 2 && !this.#full && this.#call.isPaused()) this.#call.resume();
+  }
+
+  #fail(id: number, error: DaybookError): void {
+    this.#answer({ id, result: { $case: 'error', value: wireErrorOf(error, this.#parts.log) } });
+  }
+
+  /** Results that are there together travel in one message. */
+  #answer(result: PipelinedResult): void {
+    this.#results.push(result);
+    this.#resultsBytes += resultBytes(result);
+    if (this.#full) return;
+    if (this.#resultsBytes > FRAME_BYTES) this.#flush();
+    else if (this.#results.length === 1) queueMicrotask(() => this.#flush());
+  }
+
+  #flush(): void {
+    while (this.#results.length > 0 && !this.#full) {
+      const results = this.#takeFrame();
+      if (!this.#caller.signal.aborted && !this.#call.write({ results })) this.#waitForReader();
+    }
+    this.#endWhenDone();
+  }
+
+  #takeFrame(): PipelinedResult[] {
+    let count = 0;
+    let bytes = 0;
+    while (count < this.#results.length && (count === 0 || bytes < FRAME_BYTES))
+      bytes += resultBytes(this.#results[count++]!);
+    this.#resultsBytes -= bytes;
+    if (count < this.#results.length) return this.#results.splice(0, count);
+    const all = this.#results;
+    this.#results = [];
+    return all;
+  }
+
+  /** A client that does not read its results gets no further command read. */
+  #waitForReader(): void {
+    this.#full = true;
+    this.#call.pause();
+    void writable(this.#call).then(() => {
+      this.#full = false;
+      this.#flush();
+      if (!this.#full && this.#inHand.size < PIPELINE_WINDOW) this.#call.resume();
+    });
+  }
+
+  #endWhenDone(): void {
+    if (this.#ended && this.#inHand.size === 0 && this.#results.length === 0 && !this.#full) this.#call.end();
+  }
+}

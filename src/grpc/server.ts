@@ -1,0 +1,99 @@
+// Registers everything that the gRPC API offers. What is not built yet is not registered: the transport answers UNIMPLEMENTED.
+
+import { fileURLToPath } from 'node:url';
+import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { HealthImplementation } from 'grpc-health-check';
+import { ComponentHostDefinition } from '../gen/daybook/v1/component.ts';
+import { CommandGatewayDefinition } from '../gen/daybook/v1/gateway.ts';
+import { EventQueryDefinition } from '../gen/daybook/v1/query.ts';
+import { type ComponentHostParts, componentHostService } from './component-host.ts';
+import { type GenericService, serverDefinition } from './definition.ts';
+import { type GatewayParts, gatewayService } from './gateway.ts';
+import { type QueryParts, queryService } from './query.ts';
+
+export type ServerParts = GatewayParts & QueryParts & ComponentHostParts;
+
+export interface ApiServer {
+  /** The address that was bound, `host:port`; absent when it does not listen there. */
+  readonly address: string | undefined;
+  readonly socket: string | undefined;
+  setServing(serving: boolean): void;
+  /** Ends idle connections, waits for calls under way, at most so long. */
+  close(timeoutMs: number): Promise<void>;
+}
+
+/** Above the largest configurable message, so that TOO_LARGE is ours to say. */
+const HARD_LIMIT_BYTES = 32 << 20;
+
+const PROTO_DIR = fileURLToPath(new URL('../../proto/', import.meta.url));
+
+export async function openServer(
+  parts: ServerParts,
+  listen: { address: { host: string; port: number } | undefined; socket: string | undefined; reflection: boolean },
+): Promise<ApiServer> {
+  const server = new Server({
+    'grpc.max_receive_message_length': HARD_LIMIT_BYTES,
+    'grpc.max_send_message_length': HARD_LIMIT_BYTES,
+    // A component or client whose machine vanished is noticed.
+    'grpc.keepalive_time_ms': 30_000,
+    'grpc.keepalive_timeout_ms': 10_000,
+  });
+  const services: [GenericService, UntypedServiceImplementation][] = [
+    [CommandGatewayDefinition, gatewayService(parts)],
+    [EventQueryDefinition, queryService(parts)],
+    [ComponentHostDefinition, componentHostService(parts)],
+  ];
+  for (const [service, implementation] of services) {
+    server.addService(serverDefinition(service, parts.limits.messageBytes), implementation);
+  }
+  const health = new HealthImplementation({ '': 'NOT_SERVING' });
+  health.addToServer(server);
+  if (listen.reflection)
+    await addReflection(
+      server,
+      services.map(([service]) => service.fullName),
+    );
+
+  const { address } = listen;
+  const port = address && (await bind(server, hostPort(address.host, address.port)));
+  if (listen.socket !== undefined) await bind(server, `unix:${listen.socket}`);
+  return {
+    address: address && hostPort(address.host, port!),
+    socket: listen.socket,
+    setServing: (serving) => health.setStatus('', serving ? 'SERVING' : 'NOT_SERVING'),
+    close: (timeoutMs) => close(server, timeoutMs),
+  };
+}
+
+async function addReflection(server: Server, services: string[]): Promise<void> {
+  const [{ ReflectionService }, loader] = await Promise.all([import('@grpc/reflection'), import('@grpc/proto-loader')]);
+  const files = ['types', 'errors', 'gateway', 'query', 'component'].map((name) => `daybook/v1/${name}.proto`);
+  const definition = await loader.load(files, { includeDirs: [PROTO_DIR] });
+  new ReflectionService(definition, { services: [...services, 'grpc.health.v1.Health'] }).addToServer(server);
+}
+
+function bind(server: Server, target: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(target, ServerCredentials.createInsecure(), (error, port) => {
+      if (error === null) resolve(port);
+      else reject(new Error(`cannot listen on ${target}: ${error.message}`, { cause: error }));
+    });
+  });
+}
+
+function close(server: Server, timeoutMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      server.forceShutdown();
+      resolve();
+    }, timeoutMs);
+    server.tryShutdown(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+function hostPort(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}

@@ -1,0 +1,16 @@
+/** A bounded, exponential retry schedule. */
+export interface RetrySchedule {
+  tries: number;
+  minMs: number;
+  maxMs: number;
+}
+
+/**
+ * How long to wait after the n-th failed try (from 1), or `undefined` when the tries are spent. Doubles from `minMs` to
+ * `maxMs`; `jitter` in [0, 1) takes away up to half, so that those who failed together do not meet again.
+ */
+export function retryDelayMs(schedule: RetrySchedule, failedTries: number, jitter: number): number | undefined {
+  if (failedTries >= schedule.tries) return undefined;
+  const full = Math.min(schedule.maxMs, schedule.minMs * 2 ** (failedTries - 1));
+  return full * (1 - jitter / 2);
+}
