@@ -1,0 +1,107 @@
+#!/usr/bin/env node
+// The command line. Each command is a file of its own and is loaded only when it is asked for.
+
+import { Command, CommanderError } from 'commander';
+import { ConfigError } from '../config.ts';
+import { VERSION } from '../version.ts';
+import { repeatable, wholeNumber } from './arguments.ts';
+import { EXIT, Exit } from './exit-codes.ts';
+import { complain, endWithReader } from './output.ts';
+
+const CONFIG = [
+  '--config <file>',
+  'the configuration (else $DAYBOOK_CONFIG, else ./daybook.yaml if there is one)',
+] as const;
+const ADDRESS = [
+  '--address <target>',
+  'the daemon: host:port or unix:/path (else what the configuration says)',
+] as const;
+const TENANT = ['--tenant <tenant>', 'another tenant than the default one'] as const;
+const JSON_LINES = ['--json', 'one JSON object a line'] as const;
+const POSITION_MAX = Number.MAX_SAFE_INTEGER;
+const UINT32_MAX = 0xffffffff;
+
+const program = new Command('daybook')
+  .description('An event-sourcing daemon that runs beside your service and does everything but the decisions.')
+  .version(VERSION)
+  .exitOverride()
+  .addHelpText(
+    'after',
+    `
+Exit codes:
+  0    done; for start: stopped after a signal
+  1    the configuration, the log or the daemon says no; the first fault is on stderr (verify: on stdout)
+  2    the command line was not understood
+  3    no daemon answers
+  130  interrupted; 143 terminated: also start after a second signal`,
+  );
+
+program
+  .command('start')
+  .description('run the daemon until SIGTERM or SIGINT; prints one line of JSON when it is ready')
+  .option(...CONFIG)
+  .option('--ready-file <file>', 'also write the ready line to this file, and remove it at the end')
+  .action(async (options) => (await import('./start.ts')).start(options));
+
+program
+  .command('check')
+  .description('print the configuration as it would take effect, or say what is wrong with it')
+  .option(...CONFIG)
+  .option('--json', 'as one JSON object instead of YAML')
+  .action(async (options) => (await import('./check.ts')).check(options));
+
+program
+  .command('events')
+  .description('print the events of one aggregate')
+  .argument('<domain/root>', 'as order/018f3c1e-…; the root as a UUID or 32 hexadecimal digits')
+  .option(...CONFIG)
+  .option(...ADDRESS)
+  .option('--from <sequence>', 'the first sequence', wholeNumber('--from', 0, UINT32_MAX))
+  .option('--to <sequence>', 'the last sequence, included', wholeNumber('--to', 0, UINT32_MAX))
+  .option('--as-of <sequence|time>', 'the history as it was after this sequence or at this time (2026-01-31T12:00:00Z)')
+  .option(...TENANT)
+  .option(...JSON_LINES)
+  .action(async (aggregate, options) => (await import('./events.ts')).events(aggregate, options));
+
+program
+  .command('tail')
+  .description('print the log in commit order from its beginning, and follow it')
+  .option(...CONFIG)
+  .option(...ADDRESS)
+  .option('--from-position <n>', 'begin here', wholeNumber('--from-position', 1, POSITION_MAX))
+  .option('--new', 'begin with what is recorded from now on')
+  .option('--domain <domain>', 'only this domain; may be repeated', repeatable('--domain'))
+  .option('--type <name>', 'only commits with this event type (its full name); may be repeated', repeatable('--type'))
+  .option('--correlation-id <id>', 'only this conversation')
+  .option(...TENANT)
+  .option('--all-tenants', 'every tenant')
+  .option('--limit <n>', 'end after so many commits', wholeNumber('--limit', 1, UINT32_MAX))
+  .option('--no-follow', "end at the log's end")
+  .option(...JSON_LINES)
+  .action(async (options) => (await import('./tail.ts')).tail(options));
+
+program
+  .command('verify')
+  .description('read the whole configured log, also beside a running daemon, and say whether it keeps its promises')
+  .option(...CONFIG)
+  .option('--json', 'the result as one JSON object')
+  .action(async (options) => (await import('./verify.ts')).verify(options));
+
+// A daemon outlives whoever read its ready line.
+program.hook('preAction', (_, command) => {
+  if (command.name() !== 'start') endWithReader();
+});
+
+try {
+  await program.parseAsync();
+} catch (thrown) {
+  process.exitCode = exitCode(thrown);
+}
+
+function exitCode(thrown: unknown): number {
+  // Commander has said it already.
+  if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : EXIT.usage;
+  if (!(thrown instanceof Exit || thrown instanceof ConfigError)) throw thrown;
+  complain(thrown.message);
+  return thrown instanceof Exit ? thrown.code : EXIT.fault;
+}

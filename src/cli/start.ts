@@ -1,0 +1,64 @@
+// `daybook start`: the daemon, from its configuration to its end.
+
+import { constants } from 'node:os';
+import { loadConfig } from '../config.ts';
+import { startDaemon } from '../main.ts';
+import { type Logger, openLog } from '../telemetry/log.ts';
+import { VERSION } from '../version.ts';
+import { EXIT } from './exit-codes.ts';
+import { print } from './output.ts';
+import { readyLine, removeReadyFile, writeReadyFile } from './ready.ts';
+
+/** Given to `stop` beyond the drain limit, to close files and connections. */
+const CLOSE_MS = 5000;
+
+export async function start(options: { config?: string; readyFile?: string }): Promise<never> {
+  const config = loadConfig({ configPath: options.config });
+  const log = await openLog({ level: config.log.level });
+  // Whoever read the ready line may go.
+  process.stdout.on('error', () => {});
+  process.on('uncaughtException', (err) => fail(log, err, 'a defect in Daybook'));
+  const readyFile = options.readyFile;
+  if (readyFile !== undefined) removeReadyFile(readyFile);
+
+  const signalled = firstSignal(log);
+  log.info({ version: VERSION, pid: process.pid, file: config.file }, 'starting');
+  const daemon = await startDaemon(config, log).catch((err: Error) => fail(log, err, 'cannot start'));
+  const line = readyLine(daemon.addresses, process.pid, VERSION);
+  if (readyFile !== undefined) writeReadyFile(readyFile, line);
+  await print(line);
+
+  const signal = await signalled;
+  log.info({ signal, drain_ms: config.limits.drainMs }, 'stopping: finishing what is under way');
+  const timer = setTimeout(
+    () => fail(log, undefined, 'stopping took too long: giving up'),
+    config.limits.drainMs + CLOSE_MS,
+  );
+  await daemon.stop().catch((err: Error) => fail(log, err, 'stopping failed'));
+  clearTimeout(timer);
+  if (readyFile !== undefined) removeReadyFile(readyFile);
+  log.info({}, 'stopped');
+  process.exit(0);
+}
+
+/** The first SIGTERM or SIGINT asks; a second one does not wait for the answer. */
+function firstSignal(log: Logger): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let asked = false;
+    const onSignal = (signal: NodeJS.Signals) => {
+      if (asked) {
+        log.warn({ signal }, 'a second signal: stopping at once');
+        process.exit(128 + constants.signals[signal]);
+      }
+      asked = true;
+      resolve(signal);
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+}
+
+function fail(log: Logger, err: Error | undefined, what: string): never {
+  log.fatal(err === undefined ? {} : { err }, err === undefined ? what : `${what}: ${err.message}`);
+  process.exit(EXIT.fault);
+}

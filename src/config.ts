@@ -1,0 +1,527 @@
+// The one reader of process.env and of configuration files. A frozen Config, or a ConfigError with one sentence for each
+// fault. docs/configuration.md tells users the same; a test compares its table of limits with this one.
+
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { z } from 'zod';
+import {
+  type Environment,
+  type Fault,
+  isBlock,
+  markReferences,
+  overlay,
+  type Path,
+  pathText,
+  readSecrets,
+  readYaml,
+  reason,
+  shown,
+  substitute,
+  type Tree,
+} from './config/tree.ts';
+import {
+  block,
+  byType,
+  chosen,
+  flag,
+  issueFaults,
+  leaf,
+  list,
+  nearest,
+  oneOf,
+  text,
+  textOf,
+  typed,
+  unknownKey,
+  whole,
+} from './config/values.ts';
+
+export interface Config {
+  /** The file it was read from; `undefined` when there was none. */
+  readonly file: string | undefined;
+  readonly storage: StorageConfig;
+  readonly bus: BusConfig;
+  readonly listen: ListenConfig;
+  /** The domains whose events this daemon appends; `undefined`: whatever its components serve. */
+  readonly domains: readonly string[] | undefined;
+  /** The served ones; attached ones announce themselves. */
+  readonly components: readonly ServedAggregate[];
+  readonly limits: Limits;
+  readonly log: { readonly level: LogLevel };
+  readonly reflection: boolean;
+}
+
+/** `path` is absolute. */
+export type StorageConfig = { readonly type: 'sqlite'; readonly path: string } | { readonly type: 'memory' };
+
+export interface BusConfig {
+  readonly type: 'channel';
+}
+
+export interface ListenConfig {
+  /** The gRPC API; `undefined`: not over TCP. */
+  readonly address: HostPort | undefined;
+  /** A Unix socket for the same API; an absolute path. */
+  readonly socket: string | undefined;
+  /** Health over HTTP. */
+  readonly health: HostPort;
+  /** `address` may be reachable from other machines. */
+  readonly allowRemote: boolean;
+}
+
+export interface HostPort {
+  /** A name or an IP address, IPv6 without brackets. */
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+}
+
+export interface ServedAggregate {
+  readonly kind: 'aggregate';
+  readonly domain: string;
+  /** A gRPC target: `host:port` or `unix:/path`. */
+  readonly address: string;
+  /** Of the snapshots that it writes and can read. */
+  readonly snapshotSchemaVersion: number;
+}
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** Every limit: its default, and the least and the most that may be configured. */
+export const LIMITS = {
+  /** Of one gRPC message, in either direction. */
+  messageBytes: { fallback: 4 * MIB, min: 64 * KIB, max: 16 * MIB },
+  /** Of one command or event. */
+  payloadBytes: { fallback: 256 * KIB, min: KIB, max: MIB },
+  /** In one command book. */
+  pagesPerCommand: { fallback: 100, min: 1, max: 1000 },
+  /** In one decision. */
+  eventsPerReply: { fallback: 1000, min: 1, max: 10_000 },
+  /** Of one decision. */
+  eventBytesPerReply: { fallback: MIB, min: KIB, max: 16 * MIB },
+  /** Waiting or under way for one aggregate. */
+  perRootCommands: { fallback: 1000, min: 1, max: 100_000 },
+  /** Under way in all. A fifth is kept for outbox, timers and forwarded work. */
+  executingCommands: { fallback: 10_000, min: 10, max: 1_000_000 },
+  /** Of the commands under way. */
+  executingBytes: { fallback: 64 * MIB, min: MIB, max: 16 * KIB * MIB },
+  /** Callers that wait for what follows from their command. */
+  waitingCommands: { fallback: 10_000, min: 1, max: 1_000_000 },
+  /** Events on their way to subscriptions and streams. */
+  deliveryBytes: { fallback: 32 * MIB, min: MIB, max: 16 * KIB * MIB },
+  /** Histories kept in memory; 0 keeps none. */
+  hotCacheBytes: { fallback: 64 * MIB, min: 0, max: 64 * KIB * MIB },
+  /** The same, of one aggregate. */
+  hotCacheAggregateBytes: { fallback: 4 * MIB, min: 0, max: KIB * MIB },
+  /** Since the last snapshot, before a component is asked for the next one. */
+  snapshotAfterPages: { fallback: 100, min: 1, max: 1_000_000 },
+  /** In one transaction. */
+  groupCommitUnits: { fallback: 500, min: 1, max: 10_000 },
+  /** In one transaction; one unit is always taken. */
+  groupCommitBytes: { fallback: MIB, min: 16 * KIB, max: 64 * MIB },
+  /** Decisions on one command without an explicit sequence, before CONTENTION. */
+  conflictTries: { fallback: 10, min: 1, max: 100 },
+  /** Before the second try; doubles from there, with jitter. */
+  conflictMinMs: { fallback: 10, min: 0, max: 60_000 },
+  /** Between two tries, at most. */
+  conflictMaxMs: { fallback: 2000, min: 0, max: 60_000 },
+  /** For one call to a component; the caller's deadline counts if it is sooner. */
+  componentTimeoutMs: { fallback: 30_000, min: 10, max: 3_600_000 },
+  /** For which outcomes of commands are kept under their idempotency keys. */
+  idempotencyRetentionDays: { fallback: 7, min: 1, max: 3650 },
+  /** From SIGTERM until what is under way is given up. */
+  drainMs: { fallback: 25_000, min: 0, max: 3_600_000 },
+} as const satisfies Record<string, { fallback: number; min: number; max: number }>;
+
+export type Limits = { readonly [name in keyof typeof LIMITS]: number };
+
+/** The configuration cannot be used. */
+export class ConfigError extends Error {
+  /** A sentence each, beginning with the key. */
+  readonly faults: readonly string[];
+
+  constructor(faults: readonly string[]) {
+    super(faults.join('\n'));
+    this.name = 'ConfigError';
+    this.faults = faults;
+  }
+}
+
+/** A text that never shows itself; only `reveal` gives it. */
+export class Secret {
+  readonly #text: string;
+
+  constructor(text: string) {
+    this.#text = text;
+  }
+
+  reveal(): string {
+    return this.#text;
+  }
+
+  toString(): string {
+    return '(secret)';
+  }
+
+  toJSON(): string {
+    return '(secret)';
+  }
+}
+
+export interface ConfigSources {
+  /** From `--config`. */
+  configPath?: string | undefined;
+  env?: Environment;
+  /** Relative paths begin here. */
+  cwd?: string;
+}
+
+/** Throws a ConfigError. */
+export function loadConfig(sources: ConfigSources = {}): Config {
+  const { configPath, env = process.env, cwd = process.cwd() } = sources;
+  const { file, root, references } = readConfigFile(configPath, env, cwd);
+  const tree: Tree = { root, faults: [], variables: new Map() };
+  substitute(tree, references, env);
+  overlay(tree, env);
+  readSecrets(tree, SECRETS, (path) => readFileSync(resolve(cwd, path), 'utf8'));
+  const blocks = readBlocks(tree);
+  tree.faults.push(...blockFaults(blocks, cwd));
+  if (tree.faults.length > 0) throw new ConfigError(tree.faults.map((fault) => sentence(fault, tree)));
+  const { storage, listen, ...rest } = blocks as Blocks;
+  return frozen({
+    file,
+    storage: storage.type === 'sqlite' ? { type: 'sqlite', path: resolve(cwd, storage.path) } : { type: 'memory' },
+    bus: { type: 'channel' },
+    listen: {
+      address: listen.address === 'off' ? undefined : listen.address,
+      socket: listen.socket === undefined ? undefined : resolve(cwd, listen.socket),
+      health: listen.health,
+      allowRemote: listen.allow_remote,
+    },
+    domains: rest.domains,
+    components: rest.components,
+    limits: rest.limits,
+    log: rest.log,
+    reflection: rest.reflection ?? (listen.address === 'off' || isLoopback(listen.address.host)),
+  });
+}
+
+/** The effective configuration, for people: keys as in the file. */
+export function redacted(config: Config): Record<string, unknown> {
+  return {
+    storage: config.storage,
+    bus: config.bus,
+    listen: {
+      address: config.listen.address === undefined ? 'off' : hostPortText(config.listen.address),
+      ...(config.listen.socket === undefined ? {} : { socket: config.listen.socket }),
+      health: hostPortText(config.listen.health),
+      allow_remote: config.listen.allowRemote,
+    },
+    ...(config.domains === undefined ? {} : { domains: config.domains }),
+    components: config.components.map((component) => ({
+      aggregate: component.domain,
+      address: component.address,
+      snapshot_schema_version: component.snapshotSchemaVersion,
+    })),
+    limits: Object.fromEntries(Object.entries(config.limits).map(([name, value]) => [snakeCase(name), value])),
+    log: config.log,
+    reflection: config.reflection,
+  };
+}
+
+/** `127.0.0.1:4310`, `[::1]:4310`. */
+export function hostPortText({ host, port }: HostPort): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+/** A limit's key in the file: `messageBytes` is `message_bytes` there. */
+export function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+// The file
+
+function readConfigFile(configPath: string | undefined, env: Environment, cwd: string) {
+  const named = configPath ?? (env.DAYBOOK_CONFIG || undefined);
+  const by = configPath === undefined ? 'DAYBOOK_CONFIG' : '--config';
+  const file = resolve(cwd, named ?? 'daybook.yaml');
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (thrown) {
+    if (named === undefined && (thrown as NodeJS.ErrnoException).code === 'ENOENT')
+      return { file: undefined, root: {}, references: [] };
+    const what = named === undefined ? file : `${by}: the file ${file}`;
+    throw new ConfigError([`${what} cannot be read: ${reason(thrown)}`]);
+  }
+  const marked = markReferences(text);
+  const yaml = readYaml(marked.text);
+  if (typeof yaml === 'string') throw new ConfigError([`${file}: expected YAML, but ${yaml}`]);
+  const root = yaml.value ?? {};
+  if (!isBlock(root)) throw new ConfigError([`${file}: expected keys and values, found ${shown(root)}`]);
+  return { file, root, references: marked.references };
+}
+
+// What each key holds
+
+const secret = leaf(
+  'a text',
+  (value) => {
+    const given = textOf(value);
+    return given === undefined || given === '' ? undefined : new Secret(given);
+  },
+  (value) => (value === undefined ? 'nothing' : 'something else'),
+);
+
+const DOMAIN = /^[a-z][a-z0-9_-]{0,63}$/;
+const domain = text('a domain as [a-z][a-z0-9_-]{0,63}', (given) => DOMAIN.test(given));
+
+function readHostPort(value: unknown): HostPort | undefined {
+  const [, ipv6, host, digits] =
+    /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(textOf(value) ?? '') ?? [];
+  const port = Number(digits);
+  return digits === undefined || port > 65_535 ? undefined : { host: (ipv6 ?? host)!, port };
+}
+
+const hostPort = leaf('host:port with a port from 0 to 65535', readHostPort);
+
+const apiAddress = leaf('host:port with a port from 0 to 65535, or off', (value) =>
+  textOf(value) === 'off' || value === false ? ('off' as const) : readHostPort(value),
+);
+
+const target = text('host:port with a port from 1 to 65535, or unix:/path', (given) => {
+  if (given.startsWith('unix:')) return given.length > 'unix:'.length;
+  const parsed = readHostPort(given);
+  return parsed !== undefined && parsed.port > 0;
+});
+
+const storage = byType<
+  { type: 'sqlite'; path: string } | { type: 'memory' } | { type: 'postgres' | 'redis' } // the latter are faults below
+>(
+  {
+    sqlite: block({
+      type: typed('sqlite'),
+      path: text('the path of a file', (given) => given !== '' && !/^(:|file:)/.test(given)).default(
+        './data/daybook.db',
+      ),
+    }),
+    memory: block({ type: typed('memory') }),
+    postgres: block({ type: typed('postgres'), connection_string: secret }),
+    redis: block({ type: typed('redis'), url: secret }),
+  },
+  'sqlite',
+);
+
+const bus = byType<{ type: string }>(
+  {
+    channel: block({ type: typed('channel') }),
+    amqp: block({ type: typed('amqp'), url: secret }),
+    kafka: block({ type: typed('kafka'), brokers: z.unknown() }),
+    nats: block({ type: typed('nats'), servers: z.unknown() }),
+  },
+  'channel',
+);
+
+/** Where secrets may be; each also as a file's path under the key with `_file`. */
+const SECRETS: readonly Path[] = [
+  ['storage', 'connection_string'],
+  ['storage', 'url'],
+  ['bus', 'url'],
+];
+
+const COMPONENT_KINDS = ['aggregate', 'projector', 'saga', 'process_manager', 'upcaster'];
+
+const servedAggregate = block({
+  aggregate: domain,
+  address: target,
+  snapshot_schema_version: whole(0, 0xffffffff).default(0),
+}).transform(
+  (entry): ServedAggregate => ({
+    kind: 'aggregate',
+    domain: entry.aggregate,
+    address: entry.address,
+    snapshotSchemaVersion: entry.snapshot_schema_version,
+  }),
+);
+
+const component = chosen<ServedAggregate>((value) => {
+  if (!isBlock(value)) return `expected keys and values, found ${shown(value)}`;
+  const keys = Object.keys(value);
+  const kinds = COMPONENT_KINDS.filter((kind) => keys.includes(kind));
+  if (kinds.length !== 1) {
+    const near = keys.find((key) => nearest(key, COMPONENT_KINDS) !== undefined);
+    const found = near === undefined ? 'none' : `none but ${shown(near)}`;
+    return `expected one of the keys ${COMPONENT_KINDS.join(', ')}, found ${kinds.length === 0 ? found : kinds.join(' and ')}`;
+  }
+  if (kinds[0] === 'aggregate') return servedAggregate;
+  return `a served ${kinds[0]!.replace('_', ' ')} comes with a later version of Daybook; this one serves aggregates only`;
+});
+
+const limits = block(
+  Object.fromEntries(
+    Object.entries(LIMITS).map(([name, { fallback, min, max }]) => [
+      snakeCase(name),
+      whole(min, max).default(fallback),
+    ]),
+  ),
+).transform((values): Limits => {
+  const read = (name: string) => [name, (values as Record<string, number>)[snakeCase(name)]];
+  return Object.fromEntries(Object.keys(LIMITS).map(read)) as Limits;
+});
+
+const SCHEMAS = {
+  storage,
+  bus,
+  listen: block({
+    address: apiAddress.default({ host: '127.0.0.1', port: 4310 }),
+    socket: text('the path of a socket').optional(),
+    health: hostPort.default({ host: '0.0.0.0', port: 4311 }),
+    allow_remote: flag.default(false),
+  }),
+  domains: list(domain, 'a list of domains, or no such key to own whatever components serve', 1).optional(),
+  components: list(component, 'a list of components', 0).default([]),
+  routes: chosen((value) =>
+    isBlock(value) ? z.record(z.string(), z.unknown()) : `expected domains and addresses, found ${shown(value)}`,
+  ).optional(),
+  limits,
+  log: block({ level: oneOf(LOG_LEVELS).default('info') }),
+  reflection: flag.optional(),
+};
+
+type Blocks = { [name in keyof typeof SCHEMAS]: z.output<(typeof SCHEMAS)[name]> };
+
+/** Each block by itself, so that a fault in one does not hide those between others. */
+function readBlocks(tree: Tree): Partial<Blocks> {
+  const root = tree.root as Record<string, unknown>;
+  const known = Object.keys(SCHEMAS);
+  for (const key of Object.keys(root)) {
+    if (!known.includes(key)) tree.faults.push(unknownKey([key], known));
+  }
+  // What was wrong before it was read is told once.
+  const told = tree.faults.map((fault) => pathText(fault.path));
+  const blocks: Record<string, unknown> = {};
+  for (const [name, schema] of Object.entries(SCHEMAS)) {
+    const result = (schema as z.ZodType).safeParse(Object.hasOwn(root, name) ? root[name] : undefined);
+    if (result.success) blocks[name] = result.data;
+    for (const issue of result.error?.issues ?? []) {
+      const faults = issueFaults([name, ...(issue.path as Path)], issue);
+      tree.faults.push(...faults.filter((fault) => !told.includes(pathText(fault.path))));
+    }
+  }
+  return blocks as Partial<Blocks>;
+}
+
+// What blocks mean together
+
+function blockFaults(blocks: Partial<Blocks>, cwd: string): Fault[] {
+  const { storage, bus, listen, domains, components, routes, limits } = blocks;
+  const faults: Fault[] = [];
+  const fault = (path: Path, sentence: string) => faults.push({ path, sentence });
+  if (storage?.type === 'postgres' || storage?.type === 'redis') {
+    fault(['storage', 'type'], `${storage.type} is not built yet: this version of Daybook stores in sqlite or memory`);
+  }
+  if (bus !== undefined && bus.type !== 'channel') {
+    fault(['bus', 'type'], `${bus.type} is not built yet: this version of Daybook has the channel bus only`);
+  }
+  if (listen !== undefined) listenFaults(listen, cwd, fault);
+  for (const [i, name] of (domains ?? []).entries()) {
+    if (domains!.indexOf(name) !== i) fault(['domains', i], `${name} is named twice`);
+  }
+  for (const [i, entry] of (components ?? []).entries()) {
+    const path = ['components', i];
+    const first = components!.findIndex((other) => other.domain === entry.domain);
+    if (first !== i) fault([...path, 'aggregate'], `components[${first}] serves ${entry.domain} already`);
+    if (domains !== undefined && !domains.includes(entry.domain)) {
+      fault(
+        [...path, 'aggregate'],
+        `expected one of this daemon's domains (${domains.join(', ')}), found ${entry.domain}`,
+      );
+    }
+    if (listen !== undefined && listen.address !== 'off' && same(readHostPort(entry.address), listen.address)) {
+      fault([...path, 'address'], `${entry.address} is listen.address, where Daybook itself answers`);
+    }
+  }
+  if (routes !== undefined) {
+    const owned = [...(domains ?? []), ...(components ?? []).map((entry) => entry.domain)];
+    for (const name of Object.keys(routes)) {
+      if (owned.includes(name)) fault(['routes', name], `${name} is owned here, so no route may lead elsewhere`);
+    }
+    fault(['routes'], 'routes to other services come with a later version of Daybook');
+  }
+  if (limits !== undefined) limitFaults(limits, fault);
+  return faults;
+}
+
+type AddFault = (path: Path, sentence: string) => void;
+
+function listenFaults({ address, socket, health, allow_remote }: Blocks['listen'], cwd: string, fault: AddFault): void {
+  // The shortest limit among the operating systems that Daybook runs on.
+  if (socket !== undefined && Buffer.byteLength(resolve(cwd, socket)) > 103) {
+    fault(
+      ['listen', 'socket'],
+      `expected a path of at most 103 bytes, found ${Buffer.byteLength(resolve(cwd, socket))}`,
+    );
+  }
+  if (address === 'off') {
+    if (socket === undefined) fault(['listen', 'address'], 'is off and there is no listen.socket: nobody could call');
+    return;
+  }
+  if (!isLoopback(address.host) && !allow_remote) {
+    fault(
+      ['listen', 'address'],
+      `expected a loopback address, found ${hostPortText(address)}: callers are not authenticated yet, so say listen.allow_remote: true if other machines shall reach the API`,
+    );
+  }
+  const wildcards = ['0.0.0.0', '::'];
+  const overlap = address.host === health.host || wildcards.includes(address.host) || wildcards.includes(health.host);
+  if (address.port !== 0 && address.port === health.port && overlap) {
+    fault(['listen', 'health'], `port ${health.port} is the one of listen.address`);
+  }
+}
+
+function same(a: HostPort | undefined, b: HostPort): boolean {
+  return a?.port === b.port && (a.host === b.host || (isLoopback(a.host) && isLoopback(b.host)));
+}
+
+function limitFaults(limits: Limits, fault: AddFault): void {
+  const order: [keyof Limits, keyof Limits][] = [
+    ['payloadBytes', 'eventBytesPerReply'],
+    ['eventBytesPerReply', 'messageBytes'],
+    ['messageBytes', 'executingBytes'],
+    ['messageBytes', 'deliveryBytes'],
+    ['hotCacheAggregateBytes', 'hotCacheBytes'],
+    ['conflictMinMs', 'conflictMaxMs'],
+  ];
+  for (const [small, large] of order) {
+    // A cache of 0 bytes is off, whatever one aggregate might take.
+    if (limits[small] <= limits[large] || (large === 'hotCacheBytes' && limits[large] === 0)) continue;
+    const least = `at most limits.${snakeCase(large)} (${limits[large]})`;
+    fault(['limits', snakeCase(small)], `expected ${least}, found ${limits[small]}`);
+  }
+}
+
+// Sentences
+
+/** The key, the variable that set it if one did, and what is wrong; on one line. */
+function sentence({ path, sentence }: Fault, { variables }: Tree): string {
+  let variable: string | undefined;
+  for (let length = path.length; length > 0 && variable === undefined; length--) {
+    variable = variables.get(pathText(path.slice(0, length)));
+  }
+  const text = `${pathText(path)}${variable === undefined ? '' : ` (from ${variable})`}: ${sentence}`;
+  // Keys of the file are quoted as they are, and may hold anything.
+  return text.replaceAll(/\p{Cc}/gu, ' ');
+}
+
+function frozen<T extends object>(value: T): T {
+  for (const part of Object.values(value)) if (typeof part === 'object' && part !== null) frozen(part);
+  return Object.freeze(value);
+}
