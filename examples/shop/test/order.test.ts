@@ -1,0 +1,91 @@
+// The rules of the order, tested as they are written: history in, decision out. No daemon, no waiting.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Any, pack, Rejection, typeName, unpack } from '@daybook/client';
+import {
+  AddItem,
+  CancelOrder,
+  ConfirmOrder,
+  ItemAdded,
+  OrderCancelled,
+  OrderConfirmed,
+  OrderPlaced,
+  PlaceOrder,
+} from '../gen/shop/v1/shop.ts';
+import { decide, evolve, type Order, orders } from '../order.ts';
+
+const teapot = { sku: 'TEA-01', name: 'Teapot', quantity: 2, unitPence: 2450 };
+const place = pack(PlaceOrder, { orderNo: 'A-1', customer: 'Ada' });
+const add = pack(AddItem, teapot);
+const confirm = pack(ConfirmOrder, {});
+const cancel = pack(CancelOrder, { reason: 'changed my mind' });
+const placed = pack(OrderPlaced, { orderNo: 'A-1', customer: 'Ada' });
+const added = pack(ItemAdded, teapot);
+const confirmed = pack(OrderConfirmed, { totalPence: 4900 });
+const cancelled = pack(OrderCancelled, { reason: 'changed my mind' });
+
+function after(...events: Any[]): Order {
+  return events.reduce(evolve, orders.initial());
+}
+
+function refuses(order: Order, command: Any, code: string, kind: string): void {
+  assert.throws(
+    () => decide(order, command),
+    (error) => {
+      assert.ok(error instanceof Rejection);
+      assert.deepEqual([error.code, error.kind], [code, kind]);
+      return true;
+    },
+  );
+}
+
+test('an order is placed once', () => {
+  assert.deepEqual(decide(after(), place), [placed]);
+  refuses(after(placed), place, 'ORDER_EXISTS', 'conflict');
+});
+
+test('an order needs a customer', () => {
+  refuses(after(), pack(PlaceOrder, { orderNo: 'A-1', customer: '' }), 'NO_CUSTOMER', 'invalid');
+});
+
+test('items are added to an open order only', () => {
+  assert.deepEqual(decide(after(placed), add), [added]);
+  refuses(after(), add, 'ORDER_NOT_FOUND', 'not-found');
+  refuses(after(placed, added, confirmed), add, 'ALREADY_CONFIRMED', 'conflict');
+  refuses(after(placed, cancelled), add, 'ORDER_CANCELLED', 'conflict');
+});
+
+test('the quantity is from 1 to 99', () => {
+  for (const quantity of [-1, 0, 100]) {
+    refuses(after(placed), pack(AddItem, { ...teapot, quantity }), 'INVALID_QUANTITY', 'invalid');
+  }
+});
+
+test('confirming fixes the total', () => {
+  const [event] = decide(after(placed, added, added), confirm);
+  assert.deepEqual(unpack(OrderConfirmed, event!), { totalPence: 9800 });
+  refuses(after(placed), confirm, 'EMPTY_ORDER', 'conflict');
+  refuses(after(placed, added, confirmed), confirm, 'ALREADY_CONFIRMED', 'conflict');
+});
+
+test('an order is cancelled until it is confirmed; twice is the same as once', () => {
+  assert.deepEqual(decide(after(placed), cancel), [cancelled]);
+  assert.deepEqual(decide(after(placed, cancelled), cancel), []);
+  refuses(after(), cancel, 'ORDER_NOT_FOUND', 'not-found');
+  refuses(after(placed, added, confirmed), cancel, 'ALREADY_CONFIRMED', 'conflict');
+});
+
+test('what it cannot read is a fault, not a decision', () => {
+  assert.throws(() => decide(after(), placed), /expected a command to an order, found shop.v1.OrderPlaced/);
+  assert.throws(() => evolve(after(), place), /expected an event of an order, found shop.v1.PlaceOrder/);
+});
+
+test('commands that belong together are decided one after the other, all or nothing', () => {
+  const together = (...commands: Any[]) => orders.decide(orders.initial(), commands, { nextSequence: 0 } as never);
+  assert.deepEqual(
+    (together(place, add, confirm) as Any[]).map(typeName),
+    ['OrderPlaced', 'ItemAdded', 'OrderConfirmed'].map((name) => `shop.v1.${name}`),
+  );
+  assert.throws(() => together(place, confirm), { code: 'EMPTY_ORDER', page: 1 });
+});
