@@ -10,7 +10,7 @@ export async function verify(options: { config?: string; json?: boolean }): Prom
   const { storage } = loadConfig({ configPath: options.config });
   if (storage.type !== 'sqlite') throw usage(`a log in ${storage.type} lives in its daemon only: nothing to verify`);
   const store = await openSqlite({ path: storage.path, readOnly: true }).catch((thrown: Error) => {
-    throw new Exit(EXIT.fault, `cannot open ${storage.path}: ${thrown.message}`);
+    throw new Exit(EXIT.fault, thrown.message);
   });
   const interrupted = new AbortController();
   process.once('SIGINT', () => interrupted.abort(new Exit(130, 'interrupted')));
