@@ -251,7 +251,7 @@ function snapshotOf<S>(aggregate: Aggregate<S>, held: Held<S>, pages: readonly E
 }
 
 /** A page as a component sends it: Daybook stamps the rest. */
-function draftPage(sequence: number, event: Any): EventPage {
+export function draftPage(sequence: number, event: Any): EventPage {
   return {
     sequence,
     createdAt: undefined,

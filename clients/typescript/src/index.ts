@@ -24,6 +24,7 @@ export type {
 } from './gen/daybook/v1/types.ts';
 export type { Any } from './gen/google/protobuf/any.ts';
 export { rootOf, uuidBytes, uuidText, uuidv7 } from './ids.ts';
+export { oneByOne } from './one-by-one.ts';
 export { type MessageType, pack, packJson, typeName, unpack, unpackJson } from './payload.ts';
 export { Pipeline, type PipelineOptions, type SendOptions } from './pipeline.ts';
 export type { HistoryQuery, LogQuery } from './query.ts';
