@@ -72,7 +72,9 @@ async function runTests(files: string[]): Promise<void> {
     concurrency: availableParallelism(),
     timeout: 300_000,
   });
-  stream.on('test:pass', ({ name, file, skip, details }) => {
+  stream.on('test:pass', ({ name, file, skip, todo, details }) => {
+    // What is still to be done is told like a skip.
+    skip ??= todo === undefined ? undefined : `to do${typeof todo === 'string' ? `: ${todo}` : ''}`;
     if (skip !== undefined) skips.push(`${name}: ${skip === true ? 'no reason given' : skip} (${place(file)})`);
     // A file without tests is told as a test of the file's name.
     if (name === file || files.includes(name)) empty.push(place(file ?? name));
