@@ -94,7 +94,7 @@ export async function startDaemon(
       stopping = true;
       server.setServing(false);
       await Promise.race([business.drain(), sleep(runtime, leftMs())]);
-      components.drain(leftMs());
+      await Promise.race([components.drain(leftMs()), sleep(runtime, leftMs())]);
       tail.close();
       housekeeping.stop();
       await server.close(leftMs());

@@ -65,10 +65,6 @@ export class AttachedAggregate {
     this.#creditBytes = hosting.credits?.bytes || DEFAULT_CREDIT_BYTES;
   }
 
-  get idle(): boolean {
-    return this.#inHand.size === 0 && this.#waiting.length === 0;
-  }
-
   needs(streamText: string): HostNeeds {
     return {
       heldUpTo: this.#hosting.keepsState ? (this.#held.get(streamText) ?? 0) : 0,

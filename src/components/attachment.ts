@@ -43,10 +43,6 @@ export class Attachment {
     return this.#lateReplies;
   }
 
-  get idle(): boolean {
-    return this.aggregates.every((aggregate) => aggregate.idle);
-  }
-
   /** INVALID_ARGUMENT when the order of the stream is broken. */
   receive(message: ComponentMessage): void {
     if (message.hello !== undefined) throw invalid('hello', 'hello: a stream begins with one Hello, found another');
@@ -54,10 +50,10 @@ export class Attachment {
     if (message.drain !== undefined) this.#draining = true;
   }
 
-  /** Daybook is stopping. */
-  drain(timeoutMs: number): void {
+  /** Daybook is stopping, and everything that it waited for is done: says so and ends the stream. */
+  async drain(timeoutMs: number): Promise<void> {
     this.#draining = true;
-    this.#outbox.drain(timeoutMs);
+    await this.#outbox.drain(timeoutMs);
   }
 
   close(): void {

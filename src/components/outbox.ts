@@ -1,6 +1,7 @@
 // What Daybook sends on one attach stream: items that are at hand together travel in one message.
 
 import type { CoordinatorMessage, HistoryChunk, Work } from '../gen/daybook/v1/component.ts';
+import { toDuration } from '../model/time.ts';
 
 /** The transport under an attach stream. */
 export interface AttachChannel {
@@ -8,6 +9,8 @@ export interface AttachChannel {
   send(message: CoordinatorMessage): boolean;
   /** Resolves when more may be sent, or the stream is gone. */
   writable(): Promise<void>;
+  /** Nothing more will be sent: ends the stream in order. */
+  end(): void;
 }
 
 /** A message takes no further item beyond this. */
@@ -41,8 +44,11 @@ export class Outbox {
     this.#message(64 + message.length).notices.push({ workId, reason, message });
   }
 
-  drain(timeoutMs: number): void {
-    this.#message(8).drain = { timeout: { seconds: Math.floor(timeoutMs / 1000), nanos: (timeoutMs % 1000) * 1e6 } };
+  /** The last message of all. */
+  async drain(timeoutMs: number): Promise<void> {
+    this.#message(8).drain = { timeout: toDuration(timeoutMs) };
+    await this.writable();
+    this.#channel.end();
   }
 
   /** For senders of much: resolves when what was added has left for the transport, and the transport takes more. */

@@ -26,7 +26,6 @@ export class ComponentRegistry implements Components {
   readonly #pools = new Map<string, AttachedPool>();
   readonly #attachments = new Set<Attachment>();
   #attached = 0;
-  #whenChanged: (() => void)[] = [];
 
   /** `owned`: the only domains that this daemon appends to; absent: whatever components host. */
   constructor(
@@ -63,7 +62,6 @@ export class ComponentRegistry implements Components {
     const attachment = new Attachment(++this.#attached, hello, outbox, this.#runtime, this.#deadlines);
     this.#attachments.add(attachment);
     for (const aggregate of attachment.aggregates) this.#pool(aggregate.domain).add(attachment, aggregate);
-    this.#changed();
     return {
       attachment,
       outbox,
@@ -72,25 +70,13 @@ export class ComponentRegistry implements Components {
         if (!this.#attachments.delete(attachment)) return;
         for (const aggregate of attachment.aggregates) this.#pool(aggregate.domain).remove(attachment);
         attachment.close();
-        this.#changed();
-      },
+          },
     };
   }
 
-  /** Resolves at the next coming or going of a component. */
-  changed(): Promise<void> {
-    return new Promise((resolve) => this.#whenChanged.push(resolve));
-  }
-
-  /** Asks every attached component to finish what it has and to go. */
-  drain(timeoutMs: number): void {
-    for (const attachment of this.#attachments) attachment.drain(timeoutMs);
-  }
-
-  #changed(): void {
-    const waiting = this.#whenChanged;
-    this.#whenChanged = [];
-    for (const resolve of waiting) resolve();
+  /** Says good-bye to every attached component; `timeoutMs` is how long the daemon is still there. */
+  async drain(timeoutMs: number): Promise<void> {
+    await Promise.all([...this.#attachments].map((attachment) => attachment.drain(timeoutMs)));
   }
 
   #pool(domain: string): AttachedPool {

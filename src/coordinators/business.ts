@@ -132,7 +132,7 @@ export class BusinessCoordinator {
     if (known) {
       throw new DaybookError('COMPONENT_UNAVAILABLE', `${domain}: no host of this domain is reachable`, {
         metadata: { component: domain },
-        retryDelayMs: 1000,
+        retryDelayMs: 200,
       });
     }
     throw new DaybookError('UNKNOWN_DOMAIN', `${domain}: nobody ever served this domain, and no route leads to it`, {

@@ -34,10 +34,12 @@ export function unary<Request, Response>(
   return (call, callback) => {
     const request = call.request as Request | Refused;
     if (request instanceof Refused) return callback(statusOf(request.error, parts.log));
-    handle(request, callerOf(call, parts.runtime), call).then(
-      (response) => callback(null, response),
-      (error) => callback(statusOf(error, parts.log)),
-    );
+    const fail = (error: unknown) => callback(statusOf(error, parts.log));
+    try {
+      handle(request, callerOf(call, parts.runtime), call).then((response) => callback(null, response), fail);
+    } catch (error) {
+      fail(error);
+    }
   };
 }
 

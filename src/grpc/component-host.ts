@@ -85,6 +85,7 @@ function greet(parts: ComponentHostParts, call: AttachCall, message: ComponentMe
   const attached = parts.components.attach(message.hello, {
     send: (out) => call.write(out),
     writable: () => writable(call),
+    end: () => call.end(),
   });
   call.write({
     welcome: welcome(parts),

@@ -6,6 +6,7 @@ import { Metadata, type StatusObject, status } from '@grpc/grpc-js';
 import { asDaybookError, type DaybookError, type Reason } from '../errors.ts';
 import type { Error as WireError } from '../gen/daybook/v1/errors.ts';
 import { Rejection } from '../gen/daybook/v1/types.ts';
+import { toDuration } from '../model/time.ts';
 import type { Logger } from '../telemetry/log.ts';
 
 const CODES: Record<Reason, status> = {
@@ -62,7 +63,7 @@ export function wireErrorOf(thrown: unknown, log: Logger): WireError {
     reason: error.reason,
     message: error.message,
     metadata: textsOf(error),
-    retryDelay: error.retryDelayMs === undefined ? undefined : durationOf(error.retryDelayMs),
+    retryDelay: error.retryDelayMs === undefined ? undefined : toDuration(error.retryDelayMs),
     rejection: error.rejection,
   };
 }
@@ -75,11 +76,6 @@ function textsOf(error: DaybookError): { [key: string]: string } {
   const texts: { [key: string]: string } = {};
   for (const [key, value] of Object.entries(error.metadata)) texts[key] = cut(String(value));
   return texts;
-}
-
-function durationOf(ms: number): { seconds: number; nanos: number } {
-  const seconds = Math.floor(ms / 1000);
-  return { seconds, nanos: Math.round((ms - seconds * 1000) * 1e6) };
 }
 
 /** google.rpc.Status { int32 code = 1; string message = 2; repeated google.protobuf.Any details = 3; } */
@@ -111,7 +107,7 @@ function errorInfo(error: DaybookError): Uint8Array {
 
 /** google.rpc.RetryInfo { google.protobuf.Duration retry_delay = 1; } */
 function retryInfo(delayMs: number): Uint8Array {
-  const { seconds, nanos } = durationOf(delayMs);
+  const { seconds, nanos } = toDuration(delayMs);
   return new BinaryWriter().uint32(10).fork().uint32(8).int64(seconds).uint32(16).int32(nanos).join().finish();
 }
 

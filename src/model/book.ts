@@ -11,6 +11,11 @@ export interface Timestamp {
   nanos: number;
 }
 
+export interface Duration {
+  seconds: number;
+  nanos: number;
+}
+
 /** An opaque payload with its type URL. */
 export interface Any {
   typeUrl: string;
