@@ -57,11 +57,15 @@ export interface StoredOutcome {
 
 /** The smallest thing that commits: all of it or nothing. */
 export interface Unit {
-  /** A UUIDv7, 16 bytes; stored with each event. Sending the same unit again is safe. */
+  /** A UUIDv7, 16 bytes; stored with each event. Sending the same unit again is safe, whatever it expects. */
   unitId: Uint8Array;
   appends: readonly Append[];
   /** Of streams that the unit does not write. */
   expectations: readonly { stream: StreamKey; expect: Expectation }[];
+  /**
+   * Each within its stream, after the unit's own events. LATEST goes as soon as a newer one of its version is there (so one that
+   * comes late is not kept), KEEP stays; the newest of a version always stays. The same sequence again replaces the state.
+   */
   snapshots: readonly { stream: StreamKey; snapshot: Snapshot }[];
   outcomes: readonly Outcome[];
 }
@@ -150,7 +154,8 @@ export interface ReadLog {
 export interface LogBooks {
   /**
    * In order of positions. Each is exactly the pages of one stream from one unit, whole; cover, sequences, positions, unit ids and
-   * `nextSequence` are set. No book crosses the end of what was looked at.
+   * `nextSequence` are set. No book crosses the end of what was looked at. Only where `after` or `to` lies within a
+   * book does it come with the wanted pages alone: neither ever does when they come from `through` or from a head.
    */
   books: EventBook[];
   /** Everything up to this position was looked at. Equal to `after` only when the log ends there. */
@@ -184,7 +189,8 @@ export interface EventStore {
    * Commits each unit that passes its checks, in order, all in one transaction; each later unit sees the earlier ones. Results come
    * in the same order. Per unit, before its first write: known outcome keys (duplicate; but committed, if this very unit
    * stored them), then expectations (conflict; but committed, if the event at the expected sequence carries this unit's id). When
-   * the whole batch fails, nothing of it is stored.
+   * the whole batch fails, nothing of it is stored. A value that the store cannot hold (a NUL in a text, a snapshot beyond the
+   * end of its stream) fails the batch with INTERNAL.
    */
   commit(units: readonly Unit[]): Promise<UnitResult[]>;
 

@@ -266,7 +266,9 @@ export function storeContract(name: string, open: () => Promise<Store>, options:
         }
         assert.equal(await store.readOutcome(key), undefined);
         assert.deepEqual(await store.listStreams({ tenant: good.tenant, limit: 9 }), []);
-        await committed(writing(good, NO_STREAM));
+        const { position } = await store.head();
+        const next = await committed(writing(good, NO_STREAM));
+        assert.equal(next.position, position + 1, 'what was taken back leaves no gap');
         assert.equal((await store.listStreams({ tenant: good.tenant, limit: 9 }))[0]!.nextSequence, 1);
       });
     });
