@@ -42,3 +42,16 @@ test('a small view into a large frame travels alone, and what arrives pins littl
   const reader = new TapeReader(structuredClone(tape, { transfer }));
   for (let i = 0; i < 5_000; i++) assert(reader.bytes().buffer.byteLength <= 64 * 1024);
 });
+
+test('items that fill a chunk to its last byte', () => {
+  const writer = new TapeWriter();
+  const lengths = [1000, 24, 4000, 96, 1];
+  for (const length of lengths) writer.bytes(new Uint8Array(length).fill(length));
+  const { tape } = writer.finish();
+  assert.deepEqual(
+    tape.chunks.map((chunk) => chunk.length),
+    [1024, 4096, 16_384],
+  );
+  const reader = new TapeReader(tape);
+  for (const length of lengths) assert.deepEqual(reader.bytes(), new Uint8Array(length).fill(length));
+});
