@@ -44,7 +44,17 @@ function unit(n: number, streams: number, keyed: boolean): Unit {
     expectations: [],
     snapshots: [],
     outcomes: keyed
-      ? [{ tenant: '', kind: 'client', key, hash, body: hash, expiresAtMicros: runtime.nowMicros() }]
+      ? [
+          {
+            tenant: '',
+            kind: 'client',
+            key,
+            hash,
+            body: hash,
+            expiresAtMicros: runtime.nowMicros(),
+            correlationId: undefined,
+          },
+        ]
       : [],
   };
 }

@@ -14,6 +14,7 @@ import { hex, type StreamKey, sameBytes, streamText } from '../model/stream.ts';
 import { toMicros, toTimestamp } from '../model/time.ts';
 import type {
   Append,
+  ListedOutcome,
   LogBooks,
   LogIdentity,
   OpenStream,
@@ -44,6 +45,13 @@ interface LogEntry extends LogRow {
   stream: Stream;
   correlationId: string;
   page: EventPage;
+  /** The latest time of all events up to this one, in microseconds. */
+  latest: number;
+}
+
+interface Remembered extends ListedOutcome {
+  expiresAtMicros: number | undefined;
+  correlationId: string | undefined;
 }
 
 /** The log's identity comes from outside, so that a simulation can repeat it. Closing forgets nothing: it may be shared. */
@@ -56,7 +64,7 @@ class MemoryStore implements Store {
   readonly #identity: LogIdentity;
   readonly #log: LogEntry[] = [];
   readonly #streams = new Map<string, Stream>();
-  readonly #outcomes = new Map<string, StoredOutcome & { expiresAtMicros: number | undefined }>();
+  readonly #outcomes = new Map<string, Remembered>();
   /** What became of each unit with events, by its id. */
   readonly #units = new Map<string, UnitResult>();
   /** In the order of `listStreams`; made when somebody lists, dropped with each new stream. */
@@ -122,6 +130,16 @@ class MemoryStore implements Store {
     return { books: books.map(bookOf), through };
   }
 
+  async positionBefore(timeMicros: number): Promise<number> {
+    let [low, high] = [0, this.#log.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#log[middle]!.latest < timeMicros) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
   async listStreams(list: {
     tenant?: string;
     domain?: string;
@@ -154,6 +172,21 @@ class MemoryStore implements Store {
 
   async readOutcome(key: OutcomeKey): Promise<StoredOutcome | undefined> {
     return this.#outcome(key);
+  }
+
+  async listOutcomes(list: {
+    tenant: string;
+    correlationId: string;
+    after?: ListedOutcome;
+    limit: number;
+  }): Promise<ListedOutcome[]> {
+    const { tenant, correlationId, after, limit } = list;
+    return [...this.#outcomes.values()]
+      .filter((outcome) => outcome.tenant === tenant && outcome.correlationId === correlationId)
+      .filter((outcome) => after === undefined || compareOutcomes(outcome, after) > 0)
+      .sort(compareOutcomes)
+      .slice(0, limit)
+      .map(({ expiresAtMicros: _, correlationId: __, ...listed }) => listed);
   }
 
   async expireOutcomes(nowMicros: number, limit: number): Promise<number> {
@@ -226,8 +259,10 @@ class MemoryStore implements Store {
         occurredAt: occurredAt && toTimestamp(toMicros(occurredAt)),
       };
       const { position } = page;
+      const latest = Math.max(this.#log.at(-1)?.latest ?? Number.MIN_SAFE_INTEGER, toMicros(page.createdAt!));
+      const { correlationId } = append;
       stream.pages.push(page);
-      this.#log.push({ position, unitId, stream, bytes: pageBytes(page), correlationId: append.correlationId, page });
+      this.#log.push({ position, unitId, stream, bytes: pageBytes(page), correlationId, page, latest });
     }
     return first;
   }
@@ -260,8 +295,9 @@ class MemoryStore implements Store {
     const text = outcomeText(outcome);
     if (this.#outcomes.has(text)) throw outcomeTwice();
     undo.push(() => this.#outcomes.delete(text));
-    const { hash, body, expiresAtMicros } = outcome;
-    this.#outcomes.set(text, { hash: hash.slice(), body: body.slice(), unitId, position, expiresAtMicros });
+    const { tenant, kind, key, hash, body, expiresAtMicros, correlationId } = outcome;
+    const listed = { tenant, kind, key, hash: hash.slice(), body: body.slice(), unitId, position };
+    this.#outcomes.set(text, { ...listed, expiresAtMicros, correlationId });
   }
 
   #outcome(key: OutcomeKey): StoredOutcome | undefined {
@@ -321,6 +357,13 @@ function compareStreams(a: StreamKey, b: StreamKey): number {
 
 function compareSnapshots(a: SnapshotHead, b: SnapshotHead): number {
   return compareStreams(a.stream, b.stream) || a.schemaVersion - b.schemaVersion || a.sequence - b.sequence;
+}
+
+/** Keys as UTF-8 compares them. */
+function compareOutcomes(a: ListedOutcome, b: ListedOutcome): number {
+  return (
+    a.position - b.position || compareTexts(a.kind, b.kind) || Buffer.compare(Buffer.from(a.key), Buffer.from(b.key))
+  );
 }
 
 function compareTexts(a: string, b: string): number {

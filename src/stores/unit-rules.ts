@@ -26,6 +26,7 @@ export function checkUnit(unit: Unit): void {
   for (const outcome of unit.outcomes) {
     checkText(outcome.tenant, 'a tenant');
     checkText(outcome.key, 'an outcome key');
+    if (outcome.correlationId !== undefined) checkText(outcome.correlationId, 'a correlation id');
     if (outcome.expiresAtMicros !== undefined) checkSafe(outcome.expiresAtMicros, 'an expiry');
   }
 }

@@ -2,13 +2,22 @@
 // the suite can run against a store that others use too, and counts positions from where the log stands.
 
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { type EventBook, type EventPage, pageBytes } from '../../src/model/book.ts';
 import { type LogFilter, matches } from '../../src/model/filter.ts';
 import { type StreamKey, sameBytes, streamText } from '../../src/model/stream.ts';
 import { toMicros, toTimestamp } from '../../src/model/time.ts';
-import type { Expectation, Store, StoredOutcome, Unit, UnitResult } from '../../src/store.ts';
+import type {
+  Expectation,
+  ListedOutcome,
+  OutcomeKey,
+  Store,
+  StoredOutcome,
+  Unit,
+  UnitResult,
+} from '../../src/store.ts';
 import {
   ANY,
   append,
@@ -396,6 +405,66 @@ export function storeContract(name: string, open: () => Promise<Store>, options:
       });
     });
 
+    describe('outcomes with a correlation id', () => {
+      const listed = async (tenant: string, correlationId: string, limit = 100) => {
+        const all: ListedOutcome[] = [];
+        for (let after: ListedOutcome | undefined; ; ) {
+          const part = await store.listOutcomes({ tenant, correlationId, ...(after && { after }), limit });
+          assert(part.length <= limit);
+          all.push(...part);
+          if (part.length < limit) return all;
+          after = part.at(-1)!;
+        }
+      };
+
+      test('are listed in order of positions, kinds and keys, page by page', async () => {
+        const tenant = freshTenant();
+        const correlationId = randomUUID();
+        const key = (kind: OutcomeKey['kind'], key: string) => freshKey({ tenant, kind, key });
+        const keys = [key('reaction', 'b'), key('client', '\u{1f4b6}'), key('fact', 'a'), key('client', '\uffee')];
+        const [first, second] = [unit(), unit({ appends: [append(freshStream(), ANY)] })];
+        first.outcomes = keys.map((one) => outcome(one, { correlationId }));
+        second.outcomes = [outcome(key('client', 'later'), { correlationId, expiresAtMicros: 5 })];
+        const { position } = await committed(first);
+        await committed(writing(freshStream(), ANY));
+        const later = await committed(second);
+        const texts = ['client \uffee', 'client \u{1f4b6}', 'fact a', 'reaction b', 'client later'];
+        for (const limit of [1, 2, 5, 100]) {
+          const all = await listed(tenant, correlationId, limit);
+          assert.deepEqual(
+            all.map(({ kind, key }) => `${kind} ${key}`),
+            texts,
+          );
+        }
+        const all = await listed(tenant, correlationId);
+        for (const { hash, body, ...key } of [...first.outcomes, ...second.outcomes]) {
+          const found = all.find((one) => one.kind === key.kind && one.key === key.key)!;
+          const [unit, at] = key.key === 'later' ? [second, later.position] : [first, position];
+          assertOutcome(found, { hash, body, unitId: unit.unitId, position: at });
+          assert.equal(found.tenant, tenant);
+        }
+        await store.expireOutcomes(6, 100_000);
+        assert.equal((await listed(tenant, correlationId)).length, 4, 'what is forgotten is not listed');
+      });
+
+      test('are listed for their tenant and id alone; without an id they are not listed, and are known all the same', async () => {
+        const [tenant, other] = [freshTenant(), freshTenant()];
+        const [correlationId, another] = [randomUUID(), randomUUID()];
+        const plain = outcome(freshKey({ tenant }));
+        const mine = outcome(freshKey({ tenant }), { correlationId });
+        await committed(unit({ outcomes: [plain, mine] }));
+        await committed(unit({ outcomes: [outcome(freshKey({ tenant }), { correlationId: another })] }));
+        await committed(unit({ outcomes: [outcome(freshKey({ tenant: other }), { correlationId })] }));
+        const all = await listed(tenant, correlationId);
+        assert.deepEqual(
+          all.map(({ key }) => key),
+          [mine.key],
+        );
+        assert.deepEqual(await listed(tenant, ''), []);
+        assert(await store.readOutcome(plain));
+      });
+    });
+
     describe('what is stored comes back', () => {
       const values: [string, Uint8Array][] = [
         ['empty', new Uint8Array(0)],
@@ -427,6 +496,7 @@ export function storeContract(name: string, open: () => Promise<Store>, options:
           depth: 0,
           externalSource: '',
           externalId: '',
+          commands: [],
         };
         const sent = [
           page({
@@ -436,6 +506,7 @@ export function storeContract(name: string, open: () => Promise<Store>, options:
           page({ origin }),
           page({ origin: { ...origin, source: cover, component: 'fulfilment', sourceSequence: 4_294_967_295 } }),
           page({ origin: { ...origin, source: { ...cover, root: undefined } } }),
+          page({ origin: { ...origin, commands: ['shop.v1.PlaceOrder', 'shop.v1.AddItem'] } }),
           page({ origin: { ...origin, sourcePosition: Number.MAX_SAFE_INTEGER, logId: 'l', index: 3, depth: 1000 } }),
           page({ origin: { ...origin, externalSource: 'stripe', externalId: 'evt_1É"\u0001' } }),
           page({ occurredAt: { seconds: -1, nanos: 999_999_000 } }),
@@ -823,6 +894,60 @@ export function storeContract(name: string, open: () => Promise<Store>, options:
           maxBytes: 1,
         });
         assert.deepEqual(next.books, [whole[1]]);
+      });
+    });
+
+    describe('the log since a time', () => {
+      /** A time that the log has not reached. */
+      const beyond = async () => {
+        const { position } = await store.head();
+        let time = 2_000_000_000_000_000;
+        while ((await store.positionBefore(time)) < position) time += 1_000_000_000_000;
+        return time;
+      };
+      const recorded = async (...times: number[]) => {
+        const pages = times.map((time) => page({ createdAt: toTimestamp(time) }));
+        return (await committed(writing(freshStream(), ANY, pages))).position;
+      };
+
+      test('begins after the position before the first event of that time or later; ties share it', async () => {
+        const t = await beyond();
+        const first = await recorded(t);
+        await recorded(t + 10, t + 10, t + 20);
+        const end = (await store.head()).position;
+        assert.equal(await store.positionBefore(t - 1), first - 1);
+        assert.equal(await store.positionBefore(t), first - 1);
+        assert.equal(await store.positionBefore(t + 1), first);
+        assert.equal(await store.positionBefore(t + 10), first);
+        assert.equal(await store.positionBefore(t + 11), first + 2);
+        assert.equal(await store.positionBefore(t + 20), first + 2);
+        assert.equal(await store.positionBefore(t + 21), end, 'nothing is that late');
+        assert.equal(await store.positionBefore(Number.MAX_SAFE_INTEGER), end);
+        assert.equal(await store.positionBefore(Number.MIN_SAFE_INTEGER), 0, 'everything is later');
+      });
+
+      test('clocks that differ: later events with earlier times move nothing', async () => {
+        const t = await beyond();
+        const first = await recorded(t);
+        for (const skewed of [t + 50, t - 30, t + 40, t + 60, t - 900]) await recorded(skewed);
+        assert.equal(await store.positionBefore(t - 30), first - 1);
+        assert.equal(await store.positionBefore(t + 40), first);
+        assert.equal(await store.positionBefore(t + 50), first);
+        assert.equal(await store.positionBefore(t + 51), first + 3);
+        assert.equal(await store.positionBefore(t + 61), first + 5);
+      });
+
+      test('the same as looking at every event, over thousands of them', async () => {
+        const t = await beyond();
+        const { position } = await store.head();
+        const times = Array.from({ length: 5000 }, (_, i) => t + i * 10 + ((i * 7919) % 1000) - 500);
+        for (let i = 0; i < times.length; i += 500) await recorded(...times.slice(i, i + 500));
+        for (let i = 0; i < 300; i++) {
+          const asked = t + 500 + ((i * 104_729) % 51_000);
+          const index = times.findIndex((time) => time >= asked);
+          const expected = position + (index < 0 ? times.length : index);
+          assert.equal(await store.positionBefore(asked), expected, `at ${asked - t}`);
+        }
       });
     });
 

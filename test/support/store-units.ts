@@ -67,6 +67,7 @@ export function outcome(key: OutcomeKey, parts: Partial<Outcome> = {}): Outcome 
     hash: new Uint8Array(randomBytes(32)),
     body: new Uint8Array(randomBytes(20)),
     expiresAtMicros: undefined,
+    correlationId: undefined,
     ...parts,
   };
 }

@@ -7,6 +7,7 @@ import { hex, type StreamKey } from '../../model/stream.ts';
 import { toMicros, toTimestamp } from '../../model/time.ts';
 import type {
   Expectation,
+  ListedOutcome,
   OpenStream,
   Outcome,
   OutcomeKey,
@@ -17,7 +18,7 @@ import type {
   Unit,
   UnitResult,
 } from '../../store.ts';
-import type { EventRow, LogEventRow, PageRow, SnapshotRow } from './queries.ts';
+import type { EventRow, LogEventRow, OutcomePlace, PageRow, SnapshotRow } from './queries.ts';
 import type { TapeReader, TapeWriter } from './tape.ts';
 
 /** A unit as the worker sees it. */
@@ -73,6 +74,7 @@ export function writeUnit(tape: TapeWriter, unit: Unit): void {
     tape.bytes(outcome.hash);
     tape.bytes(outcome.body);
     tape.maybe(outcome.expiresAtMicros);
+    writeOptional(tape, outcome.correlationId, writeText);
   }
 }
 
@@ -92,6 +94,7 @@ export function readUnit(tape: TapeReader): UnitRows {
       hash: tape.bytes(),
       body: tape.bytes(),
       expiresAtMicros: tape.maybe(),
+      correlationId: readOptional(tape, readText),
     })),
   };
 }
@@ -371,6 +374,46 @@ export function readStoredOutcome(tape: TapeReader): StoredOutcome {
   return { hash: tape.bytes(), body: tape.bytes(), unitId: tape.bytes(), position: tape.number() };
 }
 
+export interface ListOutcomes {
+  tenant: string;
+  correlationId: string;
+  after: OutcomePlace | undefined;
+  limit: number;
+}
+
+export function writeListOutcomes(tape: TapeWriter, list: ListOutcomes): void {
+  tape.text(list.tenant);
+  tape.text(list.correlationId);
+  writeOptional(tape, list.after, (tape, { position, kind, key }) => {
+    tape.number(position);
+    tape.text(kind);
+    tape.text(key);
+  });
+  tape.number(list.limit);
+}
+
+export function readListOutcomes(tape: TapeReader): ListOutcomes {
+  return {
+    tenant: tape.text(),
+    correlationId: tape.text(),
+    after: readOptional(tape, (tape) => ({
+      position: tape.number(),
+      kind: tape.text() as OutcomeKey['kind'],
+      key: tape.text(),
+    })),
+    limit: tape.number(),
+  };
+}
+
+export function writeListedOutcome(tape: TapeWriter, outcome: ListedOutcome): void {
+  writeOutcomeKey(tape, outcome);
+  writeStoredOutcome(tape, outcome);
+}
+
+export function readListedOutcome(tape: TapeReader): ListedOutcome {
+  return { ...readOutcomeKey(tape), ...readStoredOutcome(tape) };
+}
+
 /** What may be absent travels behind a 0 or a 1. */
 export function writeOptional<T>(tape: TapeWriter, value: T | undefined, write: (tape: TapeWriter, value: T) => void) {
   tape.number(value === undefined ? 0 : 1);
@@ -393,7 +436,7 @@ function metadataJson(metadata: { [key: string]: string }): string {
   return '';
 }
 
-const NO_ORIGIN: Omit<Origin, 'source'> = {
+const NO_ORIGIN: Omit<Origin, 'source' | 'commands'> = {
   component: '',
   sourceSequence: 0,
   sourcePosition: 0,
@@ -404,12 +447,25 @@ const NO_ORIGIN: Omit<Origin, 'source'> = {
   externalId: '',
 };
 
-/** Only what is not empty; the source's root in hexadecimal. */
+/** The same origin is shared by all pages of a unit, and by all units of a kind of command: it becomes text once. */
+const originTexts = new WeakMap<Origin, string>();
+
 function originJson(origin: Origin): string {
+  let text = originTexts.get(origin);
+  if (text === undefined) {
+    text = originText(origin);
+    originTexts.set(origin, text);
+  }
+  return text;
+}
+
+/** Only what is not empty; the source's root in hexadecimal. */
+function originText(origin: Origin): string {
   const stored: Record<string, unknown> = {};
   for (const key of Object.keys(NO_ORIGIN) as (keyof typeof NO_ORIGIN)[]) {
     if (origin[key] !== NO_ORIGIN[key]) stored[key] = origin[key];
   }
+  if (origin.commands.length > 0) stored.commands = origin.commands;
   if (origin.source !== undefined) {
     const { root, domain, correlationId, tenant } = origin.source;
     stored.source = { root: root && hex(root.value), domain, correlationId, tenant };
@@ -421,6 +477,7 @@ function parseOrigin(json: string): Origin {
   const { source, ...rest } = JSON.parse(json);
   return {
     ...NO_ORIGIN,
+    commands: [],
     ...rest,
     source: source && {
       ...source,

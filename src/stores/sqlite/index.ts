@@ -8,6 +8,7 @@ import { assert, DaybookError } from '../../errors.ts';
 import type { Snapshot } from '../../model/book.ts';
 import type { StreamKey } from '../../model/stream.ts';
 import type {
+  ListedOutcome,
   LogBooks,
   LogHead,
   OpenStream,
@@ -142,6 +143,11 @@ class SqliteStore implements Store {
     return { books, through: answer.number() };
   }
 
+  async positionBefore(timeMicros: number): Promise<number> {
+    const answer = await this.#read('positionBefore', (tape) => tape.number(timeMicros));
+    return answer.number();
+  }
+
   async listStreams(list: {
     tenant?: string;
     domain?: string;
@@ -166,6 +172,19 @@ class SqliteStore implements Store {
   async readOutcome(key: OutcomeKey): Promise<StoredOutcome | undefined> {
     const answer = await this.#read('readOutcome', (tape) => codec.writeOutcomeKey(tape, key));
     return codec.readOptional(answer, codec.readStoredOutcome);
+  }
+
+  async listOutcomes(list: {
+    tenant: string;
+    correlationId: string;
+    after?: ListedOutcome;
+    limit: number;
+  }): Promise<ListedOutcome[]> {
+    const { tenant, correlationId, after, limit } = list;
+    const answer = await this.#read('listOutcomes', (tape) =>
+      codec.writeListOutcomes(tape, { tenant, correlationId, after, limit }),
+    );
+    return codec.times(answer.number(), () => codec.readListedOutcome(answer));
   }
 
   async expireOutcomes(nowMicros: number, limit: number): Promise<number> {

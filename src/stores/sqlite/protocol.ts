@@ -18,9 +18,11 @@ export type Operation =
   | 'readStream'
   | 'readSnapshot'
   | 'readLog'
+  | 'positionBefore'
   | 'listStreams'
   | 'listSnapshots'
   | 'readOutcome'
+  | 'listOutcomes'
   /** Last of all: the worker ends. */
   | 'close';
 

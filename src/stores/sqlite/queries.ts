@@ -3,7 +3,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { streamSlice } from '../../model/slice.ts';
 import type { StreamKey } from '../../model/stream.ts';
-import type { LogIdentity, Outcome, OutcomeKey, StoredOutcome, StreamHead } from '../../store.ts';
+import type { ListedOutcome, LogIdentity, Outcome, OutcomeKey, StoredOutcome, StreamHead } from '../../store.ts';
 
 /** What is stored of an event beside its place. */
 export interface PageRow {
@@ -54,6 +54,13 @@ const EVENT =
   'e.position, e.sequence, e.unit_id, e.created_at, e.occurred_at, e.type_url, e.origin, e.metadata, e.payload';
 const LOG_EVENT = `${EVENT}, e.stream, s.tenant, s.domain, s.root, e.correlation_id`;
 
+/** What outcomes of one correlation are ordered by. */
+export interface OutcomePlace {
+  position: number;
+  kind: OutcomeKey['kind'];
+  key: string;
+}
+
 /** Every statement that runs while the daemon works; a test pins how SQLite executes the hot ones. */
 export const SQL = {
   insertLog: 'INSERT INTO log (id, log_id, incarnation, last_position) VALUES (1, ?, ?, 0)',
@@ -80,6 +87,13 @@ export const SQL = {
   scanCorrelation: `SELECT ${LOG_EVENT} FROM events e CROSS JOIN streams s ON s.id = e.stream
     WHERE e.correlation_id = ? AND e.position > ? AND e.position <= ? ORDER BY e.position`,
 
+  insertTime: 'INSERT INTO times (latest, position) VALUES (?, ?)',
+  findLastTime: 'SELECT latest, position FROM times ORDER BY latest DESC, position DESC LIMIT 1',
+  findTimeSince: 'SELECT position FROM times WHERE latest >= ? ORDER BY latest, position LIMIT 1',
+  findLatestAfter: 'SELECT max(created_at) FROM events WHERE position > ?',
+  findEventSince: `SELECT position FROM events
+    WHERE position > ? AND position <= ? AND created_at >= ? ORDER BY position LIMIT 1`,
+
   findUnit: 'SELECT position FROM units WHERE unit_id = ?',
   insertUnit: 'INSERT INTO units (unit_id, position) VALUES (?, ?)',
 
@@ -98,8 +112,10 @@ export const SQL = {
     ORDER BY s.tenant, s.domain, s.root, p.schema_version, p.sequence LIMIT ?6`,
 
   findOutcome: 'SELECT hash, body, unit_id, position FROM outcomes WHERE tenant = ? AND kind = ? AND key = ?',
-  insertOutcome: `INSERT INTO outcomes (tenant, kind, key, hash, body, unit_id, position, expires_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+  insertOutcome: `INSERT INTO outcomes (tenant, kind, key, hash, body, unit_id, position, expires_at, correlation_id)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  listOutcomes: `SELECT kind, key, hash, body, unit_id, position FROM outcomes
+    WHERE tenant = ? AND correlation_id = ? AND (position, kind, key) > (?, ?, ?) ORDER BY position, kind, key LIMIT ?`,
   deleteExpired: `DELETE FROM outcomes WHERE rowid IN
     (SELECT rowid FROM outcomes WHERE expires_at < ? ORDER BY expires_at LIMIT ?)`,
 } as const;
@@ -202,6 +218,38 @@ export function findUnitAt(
 
 export function findSequenceAt(db: DatabaseSync, position: number): number | undefined {
   return get<[number]>(db, SQL.findSequenceAt, position)?.[0];
+}
+
+/** Every so many positions the table of times has a row. */
+export const TIMES_EVERY = 1024;
+
+export interface TimeRow {
+  latest: number;
+  position: number;
+}
+
+export function insertTime(db: DatabaseSync, row: TimeRow): void {
+  statement(db, SQL.insertTime).run(row.latest, row.position);
+}
+
+export function findLastTime(db: DatabaseSync): TimeRow | undefined {
+  const row = get<[number, number]>(db, SQL.findLastTime);
+  return row && { latest: row[0], position: row[1] };
+}
+
+/** The first position of the table at which the log had reached the time. */
+export function findTimeSince(db: DatabaseSync, timeMicros: number): number | undefined {
+  return get<[number]>(db, SQL.findTimeSince, timeMicros)?.[0];
+}
+
+/** The latest time of the events behind a position. Looks at all of them. */
+export function findLatestAfter(db: DatabaseSync, position: number): number | undefined {
+  return get<[number | null]>(db, SQL.findLatestAfter, position)![0] ?? undefined;
+}
+
+/** The first event of the time or later. Looks at all of them up to it. */
+export function findEventSince(db: DatabaseSync, after: number, to: number, timeMicros: number): number | undefined {
+  return get<[number]>(db, SQL.findEventSince, after, to, timeMicros)?.[0];
 }
 
 /** Whoever breaks off the iteration frees the statement with it. */
@@ -338,8 +386,42 @@ export function findOutcome(db: DatabaseSync, key: OutcomeKey): StoredOutcome | 
 }
 
 export function insertOutcome(db: DatabaseSync, outcome: Outcome, unitId: Uint8Array, position: number): void {
-  const { tenant, kind, key, hash, body, expiresAtMicros } = outcome;
-  statement(db, SQL.insertOutcome).run(tenant, kind, key, hash, body, unitId, position, expiresAtMicros ?? null);
+  const { tenant, kind, key, hash, body, expiresAtMicros, correlationId } = outcome;
+  statement(db, SQL.insertOutcome).run(
+    tenant,
+    kind,
+    key,
+    hash,
+    body,
+    unitId,
+    position,
+    expiresAtMicros ?? null,
+    correlationId ?? null,
+  );
+}
+
+export function listOutcomes(
+  db: DatabaseSync,
+  list: { tenant: string; correlationId: string; after: OutcomePlace | undefined; limit: number },
+): ListedOutcome[] {
+  const { tenant, correlationId, after, limit } = list;
+  const rows = statement(db, SQL.listOutcomes).all(
+    tenant,
+    correlationId,
+    after?.position ?? -1,
+    after?.kind ?? '',
+    after?.key ?? '',
+    limit,
+  ) as unknown as [OutcomeKey['kind'], string, Uint8Array, Uint8Array, Uint8Array, number][];
+  return rows.map(([kind, key, hash, body, unitId, position]) => ({
+    tenant,
+    kind,
+    key,
+    hash,
+    body,
+    unitId,
+    position,
+  }));
 }
 
 /** Returns how many. */

@@ -84,6 +84,15 @@ export function readLog(db: DatabaseSync, read: ReadLog): { books: queries.LogEv
   return collectBooks(measured(found), read, end, (book) => wanted(read.filter, book));
 }
 
+/** The table of times says between which two of its rows the first event since the time lies, or that it lies behind them all. */
+export function positionBefore(db: DatabaseSync, timeMicros: number): number {
+  const end = queries.findHead(db).position;
+  const to = queries.findTimeSince(db, timeMicros);
+  const after = to === undefined ? (queries.findLastTime(db)?.position ?? 0) : to - queries.TIMES_EVERY;
+  const first = queries.findEventSince(db, after, to ?? end, timeMicros);
+  return first === undefined ? end : first - 1;
+}
+
 function* measured(rows: Iterable<queries.LogEventRow>): Iterable<queries.LogEventRow & LogRow> {
   for (const row of rows) yield Object.assign(row, { bytes: bytesOf(row) });
 }

@@ -91,6 +91,9 @@ function read(db: DatabaseSync, operation: Operation, ask: TapeReader, answer: T
       answer.number(through);
       return;
     }
+    case 'positionBefore':
+      answer.number(reader.positionBefore(db, ask.number()));
+      return;
     case 'listStreams': {
       const heads = queries.listStreams(db, codec.readListStreams(ask));
       answer.number(heads.length);
@@ -110,6 +113,12 @@ function read(db: DatabaseSync, operation: Operation, ask: TapeReader, answer: T
     case 'readOutcome':
       codec.writeOptional(answer, queries.findOutcome(db, codec.readOutcomeKey(ask)), codec.writeStoredOutcome);
       return;
+    case 'listOutcomes': {
+      const outcomes = queries.listOutcomes(db, codec.readListOutcomes(ask));
+      answer.number(outcomes.length);
+      for (const outcome of outcomes) codec.writeListedOutcome(answer, outcome);
+      return;
+    }
     default:
       throw new Error(`no such operation: ${operation}`);
   }

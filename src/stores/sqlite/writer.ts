@@ -26,13 +26,14 @@ export class Writer {
   /** This is the only writer, so what it remembers of streams is true until a transaction fails. */
   readonly #heads = new Map<string, Head>();
   #changed: Head[] = [];
-  #lastPosition: number;
-  #lastStreamId: number;
+  #lastPosition = 0;
+  #lastStreamId = 0;
+  /** The latest time of all events. */
+  #latest = 0;
 
   constructor(db: DatabaseSync) {
     this.#db = db;
-    this.#lastPosition = queries.findHead(db).position;
-    this.#lastStreamId = queries.findLastStreamId(db);
+    this.#readEnds();
   }
 
   commit(units: readonly UnitRows[]): ResultRow[] {
@@ -70,8 +71,15 @@ export class Writer {
     if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
     this.#heads.clear();
     this.#changed = [];
+    this.#readEnds();
+  }
+
+  #readEnds(): void {
     this.#lastPosition = queries.findHead(this.#db).position;
     this.#lastStreamId = queries.findLastStreamId(this.#db);
+    const row = queries.findLastTime(this.#db);
+    const later = queries.findLatestAfter(this.#db, row?.position ?? 0);
+    this.#latest = Math.max(row?.latest ?? Number.MIN_SAFE_INTEGER, later ?? Number.MIN_SAFE_INTEGER);
   }
 
   /** The answer to a unit that is not to be written. */
@@ -159,6 +167,10 @@ export class Writer {
       const place = { position: ++this.#lastPosition, stream: head.id, sequence: head.nextSequence++, unitId };
       queries.insertEvent(this.#db, place, correlation, page);
       head.lastCreatedAt = page.createdAt;
+      this.#latest = Math.max(this.#latest, page.createdAt);
+      if (place.position % queries.TIMES_EVERY === 0) {
+        queries.insertTime(this.#db, { latest: this.#latest, position: place.position });
+      }
     }
     if (head.changed === 'no') {
       head.changed = 'moved';

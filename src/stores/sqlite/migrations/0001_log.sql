@@ -41,6 +41,15 @@ CREATE TABLE events (
   payload           BLOB NOT NULL
 ) STRICT;
 
+-- When the log reached which time: the latest created_at of all events up to a position, for every 1,024th position. With it
+-- the first event since a time is found by looking at no more than 1,024 events, and no index on all of them is needed.
+-- Clocks of daemons differ, so created_at itself may go back from one position to the next; its maximum does not.
+CREATE TABLE times (
+  latest   INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  PRIMARY KEY (latest, position)
+) STRICT, WITHOUT ROWID;
+
 CREATE UNIQUE INDEX events_by_stream ON events (stream, sequence);
 CREATE INDEX events_by_correlation ON events (correlation_id);
 
@@ -69,17 +78,21 @@ CREATE TABLE snapshots (
 
 CREATE UNIQUE INDEX snapshots_by_stream ON snapshots (stream, schema_version, sequence);
 
--- kind: client, fact or reaction. The position is that of the unit's first event, or of the log's end without events.
+-- kind: client, fact or reaction. The position is that of the unit's first event, or of the log's end without events. Only
+-- outcomes that somebody may look for by their correlation id carry one: those of ordinary commands are found by the events.
 CREATE TABLE outcomes (
-  tenant     TEXT NOT NULL,
-  kind       TEXT NOT NULL,
-  key        TEXT NOT NULL,
-  hash       BLOB NOT NULL,
-  body       BLOB NOT NULL,
-  unit_id    BLOB NOT NULL,
-  position   INTEGER NOT NULL,
-  expires_at INTEGER
+  tenant         TEXT NOT NULL,
+  kind           TEXT NOT NULL,
+  key            TEXT NOT NULL,
+  hash           BLOB NOT NULL,
+  body           BLOB NOT NULL,
+  unit_id        BLOB NOT NULL,
+  position       INTEGER NOT NULL,
+  expires_at     INTEGER,
+  correlation_id TEXT
 ) STRICT;
 
 CREATE UNIQUE INDEX outcomes_by_key ON outcomes (tenant, kind, key);
 CREATE INDEX outcomes_by_expiry ON outcomes (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX outcomes_by_correlation ON outcomes (tenant, correlation_id, position, kind, key)
+  WHERE correlation_id IS NOT NULL;
