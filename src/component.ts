@@ -1,5 +1,5 @@
 // What domain code must offer, however it is reached: served (we call it), attached (it holds a stream to us), or in
-// this process (tests). Only aggregates so far; projectors, sagas and process managers join with delivery.
+// this process (tests). Aggregates and upcasters so far; projectors, sagas and process managers join with delivery.
 
 import type { CommandBook, EventBook, EventPage, Rejection, Snapshot } from './model/book.ts';
 import type { StreamKey } from './model/stream.ts';
@@ -32,6 +32,8 @@ export interface DecisionRequest {
   command: CommandBook;
   history: History;
   snapshotWanted: boolean;
+  /** Decide from exactly this history and keep nothing of it. */
+  dryRun: boolean;
   /** Names this work in calls that the component makes while it decides. */
   workId: string;
   /** Work in hand from inside which the command came, nearest first; its credit is lent. */
@@ -65,8 +67,23 @@ export interface AggregateComponent {
   decide(request: DecisionRequest): Promise<Decision>;
 }
 
+/**
+ * Turns old events of one domain into today's. Errors: COMPONENT_UNAVAILABLE, COMPONENT_TIMEOUT, COMPONENT_FAULT; whoever wanted the
+ * pages does not get them in their old shape instead.
+ */
+export interface Upcaster {
+  readonly domain: string;
+  /** Full names of the types that it wants to see; `undefined`: all. */
+  readonly types: ReadonlySet<string> | undefined;
+  /** As many pages, in the same order, with the same sequences: the caller checks. */
+  upcast(book: EventBook): Promise<EventPage[]>;
+}
+
 /** Finds domain code. */
 export interface Components {
+  /** `undefined`: the domain has none. One that is known but not there now answers COMPONENT_UNAVAILABLE. */
+  upcaster(domain: string): Upcaster | undefined;
+  readonly hasUpcasters: boolean;
   /** `undefined`: nobody hosts it now. */
   aggregate(domain: string): AggregateComponent | undefined;
   /** Somebody hosted it since the start, or the configuration names it. */

@@ -45,7 +45,11 @@ export interface Config {
   /** The domains whose events this daemon appends; `undefined`: whatever its components serve. */
   readonly domains: readonly string[] | undefined;
   /** The served ones; attached ones announce themselves. */
-  readonly components: readonly ServedAggregate[];
+  readonly components: readonly ServedComponent[];
+  /** Domains whose events are handed to nobody before an upcaster is there. */
+  readonly upcastedDomains: readonly string[];
+  /** Files with serialized google.protobuf.FileDescriptorSets of payload types; absolute paths. */
+  readonly descriptors: readonly string[];
   readonly limits: Limits;
   readonly log: { readonly level: LogLevel };
   readonly reflection: boolean;
@@ -74,6 +78,17 @@ export interface HostPort {
   readonly host: string;
   /** 0: any free one. */
   readonly port: number;
+}
+
+export type ServedComponent = ServedAggregate | ServedUpcaster;
+
+export interface ServedUpcaster {
+  readonly kind: 'upcaster';
+  readonly domain: string;
+  /** A gRPC target: `host:port` or `unix:/path`. */
+  readonly address: string;
+  /** Full names of the old types that it wants to see; empty: all of the domain. */
+  readonly types: readonly string[];
 }
 
 export interface ServedAggregate {
@@ -204,6 +219,8 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     },
     domains: rest.domains,
     components: rest.components,
+    upcastedDomains: rest.upcasted_domains,
+    descriptors: rest.descriptors.map((path) => resolve(cwd, path)),
     limits: rest.limits,
     log: rest.log,
     reflection: rest.reflection ?? (listen.address === 'off' || isLoopback(listen.address.host)),
@@ -222,11 +239,17 @@ export function redacted(config: Config): Record<string, unknown> {
       allow_remote: config.listen.allowRemote,
     },
     ...(config.domains === undefined ? {} : { domains: config.domains }),
-    components: config.components.map((component) => ({
-      aggregate: component.domain,
-      address: component.address,
-      snapshot_schema_version: component.snapshotSchemaVersion,
-    })),
+    components: config.components.map((component) =>
+      component.kind === 'aggregate'
+        ? {
+            aggregate: component.domain,
+            address: component.address,
+            snapshot_schema_version: component.snapshotSchemaVersion,
+          }
+        : { upcaster: component.domain, address: component.address, types: component.types },
+    ),
+    upcasted_domains: config.upcastedDomains,
+    descriptors: config.descriptors,
     limits: Object.fromEntries(Object.entries(config.limits).map(([name, value]) => [snakeCase(name), value])),
     log: config.log,
     reflection: config.reflection,
@@ -352,7 +375,15 @@ const servedAggregate = block({
   }),
 );
 
-const component = chosen<ServedAggregate>((value) => {
+const servedUpcaster = block({
+  upcaster: domain,
+  address: target,
+  types: list(text('a full event type name'), 'a list of full event type names', 1).default([]),
+}).transform(
+  (entry): ServedUpcaster => ({ kind: 'upcaster', domain: entry.upcaster, address: entry.address, types: entry.types }),
+);
+
+const component = chosen<ServedComponent>((value) => {
   if (!isBlock(value)) return `expected keys and values, found ${shown(value)}`;
   const keys = Object.keys(value);
   const kinds = COMPONENT_KINDS.filter((kind) => keys.includes(kind));
@@ -362,7 +393,8 @@ const component = chosen<ServedAggregate>((value) => {
     return `expected one of the keys ${COMPONENT_KINDS.join(', ')}, found ${kinds.length === 0 ? found : kinds.join(' and ')}`;
   }
   if (kinds[0] === 'aggregate') return servedAggregate;
-  return `a served ${kinds[0]!.replace('_', ' ')} comes with a later version of Daybook; this one serves aggregates only`;
+  if (kinds[0] === 'upcaster') return servedUpcaster;
+  return `a served ${kinds[0]!.replace('_', ' ')} comes with a later version of Daybook; this one serves aggregates and upcasters only`;
 });
 
 const limits = block(
@@ -388,6 +420,8 @@ const SCHEMAS = {
   }),
   domains: list(domain, 'a list of domains, or no such key to own whatever components serve', 1).optional(),
   components: list(component, 'a list of components', 0).default([]),
+  descriptors: list(text('the path of a file'), 'a list of paths', 0).default([]),
+  upcasted_domains: list(domain, 'a list of domains', 1).default([]),
   routes: chosen((value) =>
     isBlock(value) ? z.record(z.string(), z.unknown()) : `expected domains and addresses, found ${shown(value)}`,
   ).optional(),
@@ -437,8 +471,8 @@ function blockFaults(blocks: Partial<Blocks>, cwd: string): Fault[] {
   }
   for (const [i, entry] of (components ?? []).entries()) {
     const path = ['components', i];
-    const first = components!.findIndex((other) => other.domain === entry.domain);
-    if (first !== i) fault([...path, 'aggregate'], `components[${first}] serves ${entry.domain} already`);
+    const first = components!.findIndex((other) => other.kind === entry.kind && other.domain === entry.domain);
+    if (first !== i) fault([...path, entry.kind], `components[${first}] serves ${entry.domain} already`);
     if (domains !== undefined && !domains.includes(entry.domain)) {
       fault(
         [...path, 'aggregate'],

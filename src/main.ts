@@ -1,12 +1,18 @@
 // Open this first. What a daemon is made of, in the order in which it starts; it stops in reverse.
 
 import { ComponentRegistry } from './components/registry.ts';
-import { ServedAggregate } from './components/served.ts';
-import type { Config, StorageConfig } from './config.ts';
+import { ServedAggregate, type ServedLimits, ServedUpcaster } from './components/served.ts';
+import type { Config, ServedComponent, StorageConfig } from './config.ts';
+import { Admission } from './coordinators/admission.ts';
+import { Asking, Hosts } from './coordinators/asking.ts';
 import { BusinessCoordinator } from './coordinators/business.ts';
 import { Committer } from './coordinators/committer.ts';
+import { DryRunner } from './coordinators/dry-run.ts';
+import { FactRecorder } from './coordinators/facts.ts';
+import { Histories } from './coordinators/histories.ts';
 import { HotCache } from './coordinators/hot-cache.ts';
 import { QueryCoordinator } from './coordinators/query.ts';
+import { UpcastingReads } from './coordinators/upcasting.ts';
 import { Deadlines } from './deadlines.ts';
 import { forgetExpiredOutcomes } from './delivery/housekeeping.ts';
 import { LogTail } from './delivery/log-tail.ts';
@@ -40,29 +46,46 @@ export async function startDaemon(
   const housekeeping = forgetExpiredOutcomes(store, runtime, log);
 
   const deadlines = new Deadlines(runtime);
-  const served = config.components.map(
-    ({ domain, address, snapshotSchemaVersion }) =>
-      new ServedAggregate(domain, address, snapshotSchemaVersion, runtime, limits),
-  );
-  const components = new ComponentRegistry(runtime, deadlines, config.domains, served);
-
   const cache = new HotCache(limits);
-  const business = new BusinessCoordinator({
+  const served = config.components.map((component) => openServed(component, runtime, limits));
+  const components = new ComponentRegistry(runtime, deadlines, {
+    owned: config.domains,
+    served: served.filter((component) => component instanceof ServedAggregate),
+    servedUpcasters: served.filter((component) => component instanceof ServedUpcaster),
+    upcasted: config.upcastedDomains,
+    limits,
+    onUpcastersChanged: () => cache.flush(),
+  });
+
+  const reads = new UpcastingReads(store, components);
+  const histories = new Histories(reads, cache, limits);
+  const hosts = new Hosts(components, store);
+  const asking = new Asking(runtime, limits, instance);
+  const admission = new Admission(limits);
+  const common = {
     store,
+    reads,
+    histories,
+    hosts,
+    asking,
+    admission,
     committer,
     components,
-    cache,
+    tail,
     runtime,
     limits,
     log: head,
-    instance,
-  });
-  const query = new QueryCoordinator(store, components, head);
+  };
+  const business = new BusinessCoordinator(common);
+  const facts = new FactRecorder(common);
+  const dryRunner = new DryRunner(common);
+  const query = new QueryCoordinator(common);
 
-  const parts = {
+  const api = {
     business,
+    facts,
+    dryRunner,
     query,
-    tail,
     components,
     deadlines,
     runtime,
@@ -72,14 +95,14 @@ export async function startDaemon(
     version: VERSION,
     instance,
   };
-  const server = await openServer(parts, { ...config.listen, reflection: config.reflection });
+  const server = await openServer(api, { ...config.listen, reflection: config.reflection });
   let stopping = false;
   const readiness = (): Readiness => ({
     ready: !stopping,
     parts: {
       daemon: stopping ? 'stopping' : 'ok',
       store: 'ok',
-      ...Object.fromEntries(served.map(({ domain, notReady }) => [`component ${domain}`, notReady ?? 'ok'])),
+      ...Object.fromEntries(served.map(({ title, notReady }) => [title, notReady ?? 'ok'])),
     },
   });
   const health = await openHealth(config.listen.health, readiness);
@@ -93,7 +116,7 @@ export async function startDaemon(
       const leftMs = () => Math.max(0, deadlineMs - runtime.monotonicMs());
       stopping = true;
       server.setServing(false);
-      await Promise.race([business.drain(), sleep(runtime, leftMs())]);
+      await Promise.race([admission.drain(), sleep(runtime, leftMs())]);
       await Promise.race([components.drain(leftMs()), sleep(runtime, leftMs())]);
       tail.close();
       housekeeping.stop();
@@ -104,6 +127,17 @@ export async function startDaemon(
       await health.close();
     },
   };
+}
+
+function openServed(
+  component: ServedComponent,
+  runtime: Runtime,
+  limits: ServedLimits,
+): ServedAggregate | ServedUpcaster {
+  const { domain, address } = component;
+  return component.kind === 'aggregate'
+    ? new ServedAggregate(domain, address, component.snapshotSchemaVersion, runtime, limits)
+    : new ServedUpcaster(domain, address, component.types, runtime, limits);
 }
 
 /** Adapters load only when they are used. */

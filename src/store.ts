@@ -44,6 +44,8 @@ export interface Outcome extends OutcomeKey {
   body: Uint8Array;
   /** Microseconds since 1970; `undefined` is for ever. */
   expiresAtMicros: number | undefined;
+  /** When given, `listOutcomes` finds it. */
+  correlationId: string | undefined;
 }
 
 /** An outcome as it was stored, with the unit that stored it. */
@@ -85,6 +87,8 @@ export type UnitResult =
   | { kind: 'duplicate'; index: number; outcome: StoredOutcome }
   /** The unit was written under a lease that somebody else holds by now. */
   | { kind: 'fenced' };
+
+export type ListedOutcome = OutcomeKey & StoredOutcome;
 
 export interface LogIdentity {
   /** A UUID in text form, made with the log. */
@@ -206,6 +210,12 @@ export interface EventStore {
 
   readLog(read: ReadLog): Promise<LogBooks>;
 
+  /**
+   * After which position to read the log to see everything that was recorded at or after the time: the one before the first such
+   * event, or the log's end when there is none. Costs little, however long the log.
+   */
+  positionBefore(timeMicros: number): Promise<number>;
+
   /** Streams in order of tenant, domain and root, after the given one. */
   listStreams(list: { tenant?: string; domain?: string; after?: StreamKey; limit: number }): Promise<StreamHead[]>;
 
@@ -216,6 +226,17 @@ export interface EventStore {
 /** What the daemon remembers about its own work. */
 export interface WorkStore {
   readOutcome(key: OutcomeKey): Promise<StoredOutcome | undefined>;
+
+  /**
+   * Outcomes of a tenant that were stored with this correlation id, in order of positions and then of kind and key, after the
+   * given one.
+   */
+  listOutcomes(list: {
+    tenant: string;
+    correlationId: string;
+    after?: ListedOutcome;
+    limit: number;
+  }): Promise<ListedOutcome[]>;
 
   /** Forgets at most `limit` outcomes that expired before `nowMicros`. Returns how many. */
   expireOutcomes(nowMicros: number, limit: number): Promise<number>;

@@ -1,8 +1,8 @@
-// The aggregates of one domain on one attach stream: sends work within the host's credits, one item per aggregate at a time,
-// and remembers how much of each history the host was sent, so that only new pages travel.
+// The aggregates of one domain on one attach stream: one item per aggregate at a time, and a memory of how much of each
+// history the host was sent, so that only new pages travel.
 
 import type { Decision, DecisionRequest, History, HistoryPart, HostNeeds } from '../component.ts';
-import type { Deadline, Deadlines } from '../deadlines.ts';
+import type { Deadlines } from '../deadlines.ts';
 import { DaybookError } from '../errors.ts';
 import type { AggregateHosting, ContextualCommand, Reply } from '../gen/daybook/v1/component.ts';
 import type { EventBook } from '../model/book.ts';
@@ -10,27 +10,17 @@ import { fault } from '../model/decision.ts';
 import { commandBytes } from '../model/validation.ts';
 import type { Runtime } from '../runtime.ts';
 import type { Outbox } from './outbox.ts';
+import { type Job, WorkLane } from './work-lane.ts';
 
 /** A history longer than this is sent in chunks before the work. */
 export const CHUNK_BYTES = 1 << 20;
 /** Aggregates whose state a host is remembered to hold; beyond, the longest unused is sent whole again. */
 const HELD_AGGREGATES = 100_000;
-const DEFAULT_CREDIT_ITEMS = 64;
-const DEFAULT_CREDIT_BYTES = 16 << 20;
 
-interface Item {
-  request: DecisionRequest;
-  bytes: number;
-  /** Uses the credit of the work that it was called from. */
-  lent: boolean;
+interface Item extends Job {
+  readonly request: DecisionRequest;
   /** Where the host was told to start; 0 after a whole history. */
   base: number;
-  /** The caller has its answer; a reply is awaited all the same. */
-  settled: boolean;
-  deadline: Deadline;
-  abort: () => void;
-  resolve: (decision: Decision) => void;
-  reject: (error: unknown) => void;
 }
 
 export class AttachedAggregate {
@@ -38,31 +28,16 @@ export class AttachedAggregate {
   readonly #hosting: AggregateHosting;
   readonly #outbox: Outbox;
   readonly #runtime: Runtime;
-  readonly #deadlines: Deadlines;
-  readonly #onLate: () => void;
-  readonly #creditItems: number;
-  readonly #creditBytes: number;
-  /** Sent and not yet answered, by work id; withdrawn work included. */
-  readonly #inHand = new Map<string, Item>();
-  readonly #outstanding = new Map<string, Item>();
-  /** For want of credit. */
-  #waiting: Item[] = [];
-  /** Until the host has answered withdrawn work of the same aggregate. */
-  readonly #behind = new Map<string, Item>();
+  readonly #lane: WorkLane;
+  readonly #items = new Map<string, Item>();
   readonly #held = new Map<string, number>();
-  #itemsInHand = 0;
-  #bytesInHand = 0;
-  #closed: DaybookError | undefined;
 
   constructor(hosting: AggregateHosting, outbox: Outbox, runtime: Runtime, deadlines: Deadlines, onLate: () => void) {
     this.domain = hosting.domain;
     this.#hosting = hosting;
     this.#outbox = outbox;
     this.#runtime = runtime;
-    this.#deadlines = deadlines;
-    this.#onLate = onLate;
-    this.#creditItems = hosting.credits?.items || DEFAULT_CREDIT_ITEMS;
-    this.#creditBytes = hosting.credits?.bytes || DEFAULT_CREDIT_BYTES;
+    this.#lane = new WorkLane(hosting.credits, outbox, deadlines, onLate);
   }
 
   needs(streamText: string): HostNeeds {
@@ -74,89 +49,67 @@ export class AttachedAggregate {
 
   decide(request: DecisionRequest): Promise<Decision> {
     return new Promise((resolve, reject) => {
-      if (this.#closed !== undefined) return reject(this.#closed);
+      const { workId, streamText, ancestors, deadlineMs, signal } = request;
+      const over = () => this.#items.delete(workId);
       const item: Item = {
         request,
-        bytes: commandBytes(request.command),
-        lent: request.ancestors.some((id) => this.#inHand.has(id)),
         base: 0,
-        settled: false,
-        deadline: this.#deadlines.add(request.deadlineMs, () => this.#withdraw(item, this.#timeout(request))),
-        abort: () => this.#withdraw(item, request.signal.reason),
-        resolve,
-        reject,
+        workId,
+        bytes: commandBytes(request.command),
+        key: streamText,
+        ancestors,
+        deadlineMs,
+        signal,
+        send: () => this.#send(item),
+        answer: (reply) => {
+          over();
+          const decision = this.#decisionOf(request, reply);
+          if (decision instanceof DaybookError) reject(decision);
+          else resolve(decision);
+        },
+        fail: (error) => {
+          over();
+          reject(error);
+        },
+        timeout: () => this.#timeout(request),
       };
-      request.signal.addEventListener('abort', item.abort, { once: true });
-      this.#submit(item);
+      this.#items.set(workId, item);
+      this.#lane.submit(item);
     });
   }
 
   /** Whether it waits for a reply to this work. */
   has(workId: string): boolean {
-    return this.#inHand.has(workId);
+    return this.#lane.has(workId);
   }
 
   reply(reply: Reply): void {
-    const item = this.#inHand.get(reply.workId)!;
-    const result = reply.result;
-    if (result?.$case === 'needHistory' && !item.settled && item.base > 0) {
+    const item = this.#items.get(reply.workId);
+    if (reply.result?.$case === 'needHistory' && item !== undefined && item.base > 0) {
       this.#held.delete(item.request.streamText);
       this.#send(item);
-      return;
-    }
-    this.#take(item);
-    if (item.settled) this.#onLate();
-    else this.#settle(item, reply);
-    this.#next(item);
+    } else this.#lane.reply(reply);
   }
 
-  /** The stream is gone: nothing that it holds will be answered. */
   close(error: DaybookError): void {
-    this.#closed = error;
-    const items = [...this.#inHand.values(), ...this.#waiting, ...this.#behind.values()];
-    this.#inHand.clear();
-    this.#waiting = [];
-    this.#behind.clear();
-    this.#outstanding.clear();
-    for (const item of items) this.#fail(item, error);
-  }
-
-  #submit(item: Item): void {
-    const text = item.request.streamText;
-    if (this.#outstanding.has(text)) this.#behind.set(text, item);
-    else if (item.lent || (this.#waiting.length === 0 && this.#hasCredit(item))) this.#begin(item);
-    else this.#waiting.push(item);
-  }
-
-  #hasCredit(item: Item): boolean {
-    if (this.#itemsInHand === 0) return true;
-    return this.#itemsInHand < this.#creditItems && this.#bytesInHand + item.bytes <= this.#creditBytes;
-  }
-
-  #begin(item: Item): void {
-    this.#inHand.set(item.request.workId, item);
-    this.#outstanding.set(item.request.streamText, item);
-    if (!item.lent) {
-      this.#itemsInHand++;
-      this.#bytesInHand += item.bytes;
-    }
-    this.#send(item);
+    this.#lane.close(error);
   }
 
   #send(item: Item): void {
-    const { history, streamText } = item.request;
+    const { history, dryRun, streamText } = item.request;
     const { heldUpTo, snapshotVersion } = this.needs(streamText);
-    const part = history.atHand(heldUpTo, snapshotVersion);
-    if (part !== undefined && fits(item, part)) this.#sendWork(item, heldUpTo, part);
-    else this.#sendInParts(item, heldUpTo).catch((error) => this.#giveUp(item, error));
+    const base = dryRun ? 0 : heldUpTo;
+    const part = history.atHand(base, snapshotVersion);
+    if (part !== undefined && fits(item, part)) this.#sendWork(item, base, part);
+    else this.#sendInParts(item, base).catch((error) => this.#lane.abandon(item.workId, error));
   }
 
   #sendWork(item: Item, base: number, part: HistoryPart | undefined): void {
-    const { command, snapshotWanted, workId, streamText, deadlineMs, history } = item.request;
+    const { command, snapshotWanted, workId, streamText, deadlineMs, history, dryRun } = item.request;
     item.base = base;
-    if (this.#hosting.keepsState) this.#remember(streamText, history.nextSequence);
-    const events = this.#book(item, part);
-    const contextual: ContextualCommand = { events, command, snapshotWanted, baseSequence: base, workId };
+    if (this.#hosting.keepsState && !dryRun) this.#remember(streamText, history.nextSequence);
+    const events = bookOf(item, part);
+    const contextual: ContextualCommand = { events, command, snapshotWanted, baseSequence: base, workId, dryRun };
     const leftMs = deadlineMs === Infinity ? 0 : Math.max(1, Math.ceil(deadlineMs - this.#runtime.monotonicMs()));
     this.#outbox.work(
       {
@@ -171,14 +124,14 @@ export class AttachedAggregate {
     );
   }
 
-  async #sendInParts(item: Item, heldUpTo: number): Promise<void> {
+  async #sendInParts(item: Item, base: number): Promise<void> {
     const { history, workId, streamText } = item.request;
     const { snapshotVersion } = this.needs(streamText);
     // What is missing may be short even when it was not in memory.
-    if (heldUpTo > 0) {
-      for await (const part of history.parts(heldUpTo, snapshotVersion, CHUNK_BYTES)) {
-        if (item.settled) return this.#abandon(item);
-        if (reachesEnd(part, history) && fits(item, part)) return this.#sendWork(item, heldUpTo, part);
+    if (base > 0) {
+      for await (const part of history.parts(base, snapshotVersion, CHUNK_BYTES)) {
+        if (!this.#lane.isWanted(workId)) return this.#lane.abandon(workId, undefined);
+        if (reachesEnd(part, history) && fits(item, part)) return this.#sendWork(item, base, part);
         break;
       }
     }
@@ -186,37 +139,14 @@ export class AttachedAggregate {
     this.#held.delete(streamText);
     let first = true;
     for await (const part of history.parts(0, snapshotVersion, CHUNK_BYTES)) {
-      if (item.settled || this.#closed !== undefined) return this.#abandon(item);
+      if (!this.#lane.isWanted(workId)) return this.#lane.abandon(workId, undefined);
       if (first && reachesEnd(part, history) && fits(item, part)) return this.#sendWork(item, 0, part);
-      this.#outbox.history({ workId, events: this.#book(item, part), first }, part.bytes);
+      this.#outbox.history({ workId, events: bookOf(item, part), first }, part.bytes);
       first = false;
       await this.#outbox.writable();
     }
-    if (item.settled || this.#closed !== undefined) return this.#abandon(item);
+    if (!this.#lane.isWanted(workId)) return this.#lane.abandon(workId, undefined);
     this.#sendWork(item, 0, undefined);
-  }
-
-  /** Withdrawn before it was sent whole: no reply will come. */
-  #abandon(item: Item): void {
-    this.#take(item);
-    this.#next(item);
-  }
-
-  #giveUp(item: Item, error: unknown): void {
-    this.#take(item);
-    this.#fail(item, error);
-    this.#next(item);
-  }
-
-  #book(item: Item, part: HistoryPart | undefined): EventBook {
-    const { command, history } = item.request;
-    return {
-      cover: command.cover,
-      snapshot: part?.snapshot,
-      pages: part?.pages ?? [],
-      nextSequence: history.nextSequence,
-      consistencyToken: '',
-    };
   }
 
   #remember(streamText: string, nextSequence: number): void {
@@ -225,80 +155,21 @@ export class AttachedAggregate {
     if (this.#held.size > HELD_AGGREGATES) this.#held.delete(this.#held.keys().next().value!);
   }
 
-  /** Nobody waits any more. The host is told, and keeps the aggregate until it has answered. */
-  #withdraw(item: Item, error: unknown): void {
-    if (item.settled) return;
-    this.#fail(item, error);
-    const { workId, streamText } = item.request;
-    if (this.#inHand.has(workId)) this.#outbox.cancel(workId);
-    else if (this.#behind.get(streamText) === item) this.#behind.delete(streamText);
-    else this.#waiting = this.#waiting.filter((waiting) => waiting !== item);
-  }
-
-  #take(item: Item): void {
-    this.#inHand.delete(item.request.workId);
-    this.#outstanding.delete(item.request.streamText);
-    if (!item.lent) {
-      this.#itemsInHand--;
-      this.#bytesInHand -= item.bytes;
-    }
-  }
-
-  /** What waited for the item's aggregate, and for its credit. */
-  #next(item: Item): void {
-    const behind = this.#behind.get(item.request.streamText);
-    if (behind !== undefined) {
-      this.#behind.delete(item.request.streamText);
-      this.#submit(behind);
-    }
-    let begun = 0;
-    while (begun < this.#waiting.length && this.#hasCredit(this.#waiting[begun]!)) this.#begin(this.#waiting[begun++]!);
-    if (begun > 0) this.#waiting.splice(0, begun);
-  }
-
-  #settle(item: Item, reply: Reply): void {
-    const decision = this.#decisionOf(item, reply);
-    if (decision instanceof DaybookError) return this.#fail(item, decision);
-    this.#release(item);
-    item.resolve(decision);
-  }
-
-  #decisionOf({ request }: Item, reply: Reply): Decision | DaybookError {
+  #decisionOf(request: DecisionRequest, reply: Reply): Decision | DaybookError {
     const complain = (sentence: string) => this.#outbox.notice(request.workId, 'COMPONENT_FAULT', sentence);
     const result = reply.result;
-    switch (result?.$case) {
-      case 'command':
-        switch (result.value.result?.$case) {
-          case 'events':
-            return { kind: 'events', book: result.value.result.value, complain };
-          case 'rejection':
-            return { kind: 'rejection', rejection: result.value.result.value, complain };
-        }
-        break;
-      case 'failure':
-        return failed(request, result.value);
-      case 'needHistory': {
-        // It was sent everything: it must fold it.
-        const sentence = 'the host asked for the history again after it was sent whole';
-        complain(sentence);
-        return fault(request.stream, sentence);
-      }
+    if (result?.$case === 'command') {
+      const answer = result.value.result;
+      if (answer?.$case === 'events') return { kind: 'events', book: answer.value, complain };
+      if (answer?.$case === 'rejection') return { kind: 'rejection', rejection: answer.value, complain };
     }
-    const sentence = `expected a reply to a command, found ${result?.$case ?? 'none'}`;
+    if (result?.$case === 'failure') return failed(request, result.value);
+    const sentence =
+      result?.$case === 'needHistory'
+        ? 'the host asked for the history again after it was sent whole'
+        : `expected a reply to a command, found ${result?.$case ?? 'none'}`;
     complain(sentence);
     return fault(request.stream, sentence);
-  }
-
-  #fail(item: Item, error: unknown): void {
-    if (item.settled) return;
-    this.#release(item);
-    item.reject(error);
-  }
-
-  #release(item: Item): void {
-    item.settled = true;
-    item.deadline.cancel();
-    item.request.signal.removeEventListener('abort', item.abort);
   }
 
   #timeout({ streamText }: DecisionRequest): DaybookError {
@@ -306,6 +177,16 @@ export class AttachedAggregate {
       metadata: { component: this.domain },
     });
   }
+}
+
+function bookOf({ request: { command, history } }: Item, part: HistoryPart | undefined): EventBook {
+  return {
+    cover: command.cover,
+    snapshot: part?.snapshot,
+    pages: part?.pages ?? [],
+    nextSequence: history.nextSequence,
+    consistencyToken: '',
+  };
 }
 
 /** Short enough to travel in one message with its command. */

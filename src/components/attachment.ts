@@ -6,6 +6,7 @@ import type { ComponentMessage, Hello, Reply } from '../gen/daybook/v1/component
 import { DOMAIN } from '../model/validation.ts';
 import type { Runtime } from '../runtime.ts';
 import { AttachedAggregate } from './attached-aggregate.ts';
+import { AttachedUpcaster, type UpcastingLimits } from './attached-upcaster.ts';
 import type { Outbox } from './outbox.ts';
 
 export const PROTOCOL_VERSION = 1;
@@ -15,6 +16,7 @@ export class Attachment {
   readonly id: number;
   readonly hello: Hello;
   readonly aggregates: readonly AttachedAggregate[];
+  readonly upcasters: readonly AttachedUpcaster[];
   readonly #outbox: Outbox;
   /** The component is going, or we are: no new work. */
   #draining = false;
@@ -22,7 +24,14 @@ export class Attachment {
   #lateReplies = 0;
 
   /** Throws INVALID_ARGUMENT or UNIMPLEMENTED when the introduction cannot be accepted. */
-  constructor(id: number, hello: Hello, outbox: Outbox, runtime: Runtime, deadlines: Deadlines) {
+  constructor(
+    id: number,
+    hello: Hello,
+    outbox: Outbox,
+    runtime: Runtime,
+    deadlines: Deadlines,
+    limits: UpcastingLimits,
+  ) {
     checkHello(hello);
     this.id = id;
     this.hello = hello;
@@ -32,6 +41,9 @@ export class Attachment {
     };
     this.aggregates = hello.aggregates.map(
       (hosting) => new AttachedAggregate(hosting, outbox, runtime, deadlines, late),
+    );
+    this.upcasters = hello.upcasters.map(
+      (hosting) => new AttachedUpcaster(hosting, outbox, runtime, deadlines, limits, late),
     );
   }
 
@@ -57,6 +69,7 @@ export class Attachment {
   }
 
   close(): void {
+    for (const upcaster of this.upcasters) upcaster.close();
     for (const aggregate of this.aggregates) {
       aggregate.close(
         new DaybookError(
@@ -72,7 +85,8 @@ export class Attachment {
   }
 
   #receiveReply(reply: Reply): void {
-    const owner = this.aggregates.find((aggregate) => aggregate.has(reply.workId));
+    const has = (lane: { has(workId: string): boolean }) => lane.has(reply.workId);
+    const owner = this.aggregates.find(has) ?? this.upcasters.find(has);
     if (owner !== undefined) return owner.reply(reply);
     this.#lateReplies++;
     this.#outbox.notice(
@@ -90,29 +104,32 @@ function checkHello(hello: Hello): void {
       `hello.protocol_version: expected ${PROTOCOL_VERSION}, found ${hello.protocolVersion}`,
     );
   }
-  const later = {
-    projectors: hello.projectors,
-    sagas: hello.sagas,
-    process_managers: hello.processManagers,
-    upcasters: hello.upcasters,
-  };
+  const later = { projectors: hello.projectors, sagas: hello.sagas, process_managers: hello.processManagers };
   for (const [field, hosted] of Object.entries(later)) {
     if (hosted.length > 0) {
-      throw new DaybookError('UNIMPLEMENTED', `hello.${field}: this version of Daybook hosts aggregates only`, {
-        metadata: { field: `hello.${field}` },
-      });
-    }
-  }
-  if (hello.aggregates.length === 0) throw invalid('hello', 'hello: expected something to host, found nothing');
-  const seen = new Set<string>();
-  for (const { domain } of hello.aggregates) {
-    if (!DOMAIN.test(domain)) {
-      throw invalid(
-        'hello.aggregates.domain',
-        `hello.aggregates.domain: expected ${DOMAIN.source}, found ${JSON.stringify(domain)}`,
+      throw new DaybookError(
+        'UNIMPLEMENTED',
+        `hello.${field}: this version of Daybook hosts aggregates and upcasters only`,
+        {
+          metadata: { field: `hello.${field}` },
+        },
       );
     }
-    if (seen.has(domain)) throw invalid('hello.aggregates.domain', `hello.aggregates.domain: ${domain} is there twice`);
+  }
+  if (hello.aggregates.length + hello.upcasters.length === 0) {
+    throw invalid('hello', 'hello: expected something to host, found nothing');
+  }
+  checkDomains('hello.aggregates.domain', hello.aggregates);
+  checkDomains('hello.upcasters.domain', hello.upcasters);
+}
+
+function checkDomains(field: string, hosted: readonly { domain: string }[]): void {
+  const seen = new Set<string>();
+  for (const { domain } of hosted) {
+    if (!DOMAIN.test(domain)) {
+      throw invalid(field, `${field}: expected ${DOMAIN.source}, found ${JSON.stringify(domain)}`);
+    }
+    if (seen.has(domain)) throw invalid(field, `${field}: ${domain} is there twice`);
     seen.add(domain);
   }
 }

@@ -1,14 +1,15 @@
 // Who hosts what, right now. Served components come from the configuration, attached ones come and go.
 
-import type { AggregateComponent, Components, Decision, DecisionRequest, HostNeeds } from '../component.ts';
+import type { AggregateComponent, Components, Upcaster } from '../component.ts';
 import type { Deadlines } from '../deadlines.ts';
-import { DaybookError, invalid } from '../errors.ts';
+import { invalid } from '../errors.ts';
 import type { ComponentMessage, Hello } from '../gen/daybook/v1/component.ts';
-import type { StreamKey } from '../model/stream.ts';
 import type { Runtime } from '../runtime.ts';
-import type { AttachedAggregate } from './attached-aggregate.ts';
+import { AttachedPool } from './attached-pool.ts';
+import type { UpcastingLimits } from './attached-upcaster.ts';
 import { Attachment } from './attachment.ts';
 import { type AttachChannel, Outbox } from './outbox.ts';
+import { UpcasterPool } from './upcaster-pool.ts';
 
 export interface Attached {
   readonly attachment: Attachment;
@@ -18,26 +19,36 @@ export interface Attached {
   close(): void;
 }
 
+export interface RegistryOptions {
+  /** The only domains that this daemon appends to; `undefined`: whatever components host. */
+  owned: readonly string[] | undefined;
+  served: readonly AggregateComponent[];
+  servedUpcasters: readonly Upcaster[];
+  /** Domains whose events are not handed out before an upcaster is there. */
+  upcasted: readonly string[];
+  limits: UpcastingLimits;
+  /** What old events look like has changed: histories that were kept are of no use. */
+  onUpcastersChanged: () => void;
+}
+
 export class ComponentRegistry implements Components {
   readonly #runtime: Runtime;
   readonly #deadlines: Deadlines;
-  readonly #owned: readonly string[] | undefined;
+  readonly #options: RegistryOptions;
   readonly #served = new Map<string, AggregateComponent>();
   readonly #pools = new Map<string, AttachedPool>();
+  readonly #servedUpcasters = new Map<string, Upcaster>();
+  readonly #upcasterPools = new Map<string, UpcasterPool>();
   readonly #attachments = new Set<Attachment>();
   #attached = 0;
 
-  /** `owned`: the only domains that this daemon appends to; absent: whatever components host. */
-  constructor(
-    runtime: Runtime,
-    deadlines: Deadlines,
-    owned: readonly string[] | undefined,
-    served: readonly AggregateComponent[],
-  ) {
+  constructor(runtime: Runtime, deadlines: Deadlines, options: RegistryOptions) {
     this.#runtime = runtime;
     this.#deadlines = deadlines;
-    this.#owned = owned;
-    for (const component of served) this.#served.set(component.domain, component);
+    this.#options = options;
+    for (const component of options.served) this.#served.set(component.domain, component);
+    for (const upcaster of options.servedUpcasters) this.#servedUpcasters.set(upcaster.domain, upcaster);
+    for (const domain of options.upcasted) this.#upcasterPool(domain);
   }
 
   aggregate(domain: string): AggregateComponent | undefined {
@@ -48,7 +59,15 @@ export class ComponentRegistry implements Components {
   }
 
   knowsDomain(domain: string): boolean {
-    return this.#served.has(domain) || this.#pools.has(domain) || (this.#owned?.includes(domain) ?? false);
+    return this.#served.has(domain) || this.#pools.has(domain) || (this.#options.owned?.includes(domain) ?? false);
+  }
+
+  upcaster(domain: string): Upcaster | undefined {
+    return this.#servedUpcasters.get(domain) ?? this.#upcasterPools.get(domain);
+  }
+
+  get hasUpcasters(): boolean {
+    return this.#servedUpcasters.size > 0 || this.#upcasterPools.size > 0;
   }
 
   get attachments(): ReadonlySet<Attachment> {
@@ -58,10 +77,14 @@ export class ComponentRegistry implements Components {
   /** A component has introduced itself. Throws when it cannot be accepted. */
   attach(hello: Hello, channel: AttachChannel): Attached {
     for (const { domain } of hello.aggregates) this.#checkOwned(domain);
+    for (const { domain } of hello.upcasters) this.#checkUpcaster(domain);
     const outbox = new Outbox(channel);
-    const attachment = new Attachment(++this.#attached, hello, outbox, this.#runtime, this.#deadlines);
+    const { limits } = this.#options;
+    const attachment = new Attachment(++this.#attached, hello, outbox, this.#runtime, this.#deadlines, limits);
     this.#attachments.add(attachment);
     for (const aggregate of attachment.aggregates) this.#pool(aggregate.domain).add(attachment, aggregate);
+    for (const upcaster of attachment.upcasters) this.#upcasterPool(upcaster.domain).add(attachment, upcaster);
+    if (attachment.upcasters.length > 0) this.#options.onUpcastersChanged();
     return {
       attachment,
       outbox,
@@ -69,8 +92,10 @@ export class ComponentRegistry implements Components {
       close: () => {
         if (!this.#attachments.delete(attachment)) return;
         for (const aggregate of attachment.aggregates) this.#pool(aggregate.domain).remove(attachment);
+        for (const upcaster of attachment.upcasters) this.#upcasterPool(upcaster.domain).remove(attachment);
+        if (attachment.upcasters.length > 0) this.#options.onUpcastersChanged();
         attachment.close();
-          },
+      },
     };
   }
 
@@ -88,78 +113,30 @@ export class ComponentRegistry implements Components {
     return pool;
   }
 
+  #upcasterPool(domain: string): UpcasterPool {
+    let pool = this.#upcasterPools.get(domain);
+    if (pool === undefined) {
+      pool = new UpcasterPool(domain);
+      this.#upcasterPools.set(domain, pool);
+    }
+    return pool;
+  }
+
+  #checkUpcaster(domain: string): void {
+    if (!this.#servedUpcasters.has(domain)) return;
+    throw invalid('hello.upcasters.domain', `${domain}: the configuration names a served upcaster for this domain`);
+  }
+
   #checkOwned(domain: string): void {
     if (this.#served.has(domain)) {
       throw invalid('hello.aggregates.domain', `${domain}: the configuration names a served component for this domain`);
     }
-    if (this.#owned !== undefined && !this.#owned.includes(domain)) {
+    const { owned } = this.#options;
+    if (owned !== undefined && !owned.includes(domain)) {
       throw invalid(
         'hello.aggregates.domain',
-        `${domain}: not one of the domains that this daemon owns (${this.#owned.join(', ')})`,
+        `${domain}: not one of the domains that this daemon owns (${owned.join(', ')})`,
       );
     }
   }
-}
-
-/** All processes that are attached for one domain. */
-class AttachedPool implements AggregateComponent {
-  readonly domain: string;
-  readonly #hosts = new Map<Attachment, AttachedAggregate>();
-
-  constructor(domain: string) {
-    this.domain = domain;
-  }
-
-  get available(): boolean {
-    for (const attachment of this.#hosts.keys()) if (!attachment.draining) return true;
-    return false;
-  }
-
-  add(attachment: Attachment, aggregate: AttachedAggregate): void {
-    this.#hosts.set(attachment, aggregate);
-  }
-
-  remove(attachment: Attachment): void {
-    this.#hosts.delete(attachment);
-  }
-
-  needs(stream: StreamKey, streamText: string): HostNeeds {
-    return this.#hostOf(stream.root)?.needs(streamText) ?? { heldUpTo: 0, snapshotVersion: 0 };
-  }
-
-  decide(request: DecisionRequest): Promise<Decision> {
-    const host = this.#hostOf(request.stream.root);
-    if (host !== undefined) return host.decide(request);
-    throw new DaybookError('COMPONENT_UNAVAILABLE', `${this.domain}: no host of this domain is attached`, {
-      metadata: { component: this.domain },
-      retryDelayMs: 200,
-    });
-  }
-
-  /**
-   * An aggregate stays with one process while that is there, and only the aggregates of one that goes move (rendezvous hashing:
-   * the host with the highest score for this root).
-   */
-  #hostOf(root: Uint8Array): AttachedAggregate | undefined {
-    let best: AttachedAggregate | undefined;
-    let bestScore = -1;
-    for (const [attachment, aggregate] of this.#hosts) {
-      if (attachment.draining) continue;
-      if (this.#hosts.size === 1) return aggregate;
-      const score = mix(root, attachment.id);
-      if (score > bestScore) {
-        best = aggregate;
-        bestScore = score;
-      }
-    }
-    return best;
-  }
-}
-
-/** FNV-1a over the root, seeded and finished so that neighbouring seeds differ everywhere. */
-function mix(root: Uint8Array, seed: number): number {
-  let hash = Math.imul(seed, 0x9e3779b1) ^ 0x811c9dc5;
-  for (let i = 0; i < root.length; i++) hash = Math.imul(hash ^ root[i]!, 0x01000193);
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  return (hash ^ (hash >>> 13)) >>> 0;
 }

@@ -1,15 +1,41 @@
-// A component that is a gRPC server of its own: we call it, with the whole history each time.
+// Components that are gRPC servers of their own: we call them, an aggregate with the whole history each time.
 
-import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
-import type { AggregateComponent, Decision, DecisionRequest, History, HistoryPart, HostNeeds } from '../component.ts';
+import { type ServiceError, status } from '@grpc/grpc-js';
+import type {
+  AggregateComponent,
+  Decision,
+  DecisionRequest,
+  History,
+  HistoryPart,
+  HostNeeds,
+  Upcaster,
+} from '../component.ts';
 import { DaybookError } from '../errors.ts';
-import { BusinessLogicDefinition, BusinessResponse, ContextualCommand } from '../gen/daybook/v1/component.ts';
-import type { Rejection } from '../model/book.ts';
+import {
+  BusinessLogicDefinition,
+  BusinessResponse,
+  ContextualCommand,
+  UpcasterDefinition,
+  UpcastRequest,
+  UpcastResponse,
+} from '../gen/daybook/v1/component.ts';
+import type { EventBook, EventPage, Rejection } from '../model/book.ts';
 import { fault } from '../model/decision.ts';
 import { commandBytes } from '../model/validation.ts';
 import type { Runtime } from '../runtime.ts';
+import { ServedClient } from './served-client.ts';
 
-const HANDLE = `/${BusinessLogicDefinition.fullName}/${BusinessLogicDefinition.methods.handle.name}`;
+const HANDLE = {
+  path: `/${BusinessLogicDefinition.fullName}/${BusinessLogicDefinition.methods.handle.name}`,
+  request: ContextualCommand,
+  response: BusinessResponse,
+};
+
+const UPCAST = {
+  path: `/${UpcasterDefinition.fullName}/${UpcasterDefinition.methods.upcast.name}`,
+  request: UpcastRequest,
+  response: UpcastResponse,
+};
 
 /** Statuses by which a served component says no; every other one is a failure. */
 const REJECTIONS: { [code: number]: { kind: Rejection['kind']; code: string } } = {
@@ -20,40 +46,42 @@ const REJECTIONS: { [code: number]: { kind: Rejection['kind']; code: string } } 
   [status.NOT_FOUND]: { kind: 3, code: 'NOT_FOUND' },
 };
 
-/** Statuses after which the component is not ready until it answers something else: a bad deployment, not a bad command. */
-const NOT_READY: readonly status[] = [status.UNAVAILABLE, status.UNIMPLEMENTED, status.UNAUTHENTICATED];
-
 export interface ServedLimits {
   messageBytes: number;
+  componentTimeoutMs: number;
 }
 
-export class ServedAggregate implements AggregateComponent {
+/** What all served components have. */
+export interface Served {
+  readonly address: string;
+  /** For people: `component order`. */
+  readonly title: string;
+  /** Why it cannot be used, as far as known; `undefined` when it can. */
+  readonly notReady: string | undefined;
+  close(): void;
+}
+
+export class ServedAggregate implements AggregateComponent, Served {
   readonly domain: string;
   readonly address: string;
-  readonly #client: Client;
-  readonly #runtime: Runtime;
+  readonly #client: ServedClient;
   readonly #limits: ServedLimits;
   readonly #snapshotVersion: number;
-  #notReady: string | undefined;
 
   constructor(domain: string, address: string, snapshotVersion: number, runtime: Runtime, limits: ServedLimits) {
     this.domain = domain;
     this.address = address;
     this.#snapshotVersion = snapshotVersion;
-    this.#runtime = runtime;
     this.#limits = limits;
-    this.#client = new Client(address, credentials.createInsecure(), {
-      'grpc.max_receive_message_length': 4 * limits.messageBytes,
-      'grpc.max_send_message_length': -1,
-      'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 5000,
-      'grpc.enable_retries': 0,
-    });
+    this.#client = new ServedClient(domain, address, limits.messageBytes, runtime);
   }
 
-  /** Why it cannot be used, as far as known; `undefined` when it can. */
+  get title(): string {
+    return `component ${this.domain}`;
+  }
+
   get notReady(): string | undefined {
-    return this.#notReady;
+    return this.#client.notReady;
   }
 
   needs(): HostNeeds {
@@ -61,26 +89,27 @@ export class ServedAggregate implements AggregateComponent {
   }
 
   async decide(request: DecisionRequest): Promise<Decision> {
+    const { command, history, workId, dryRun, snapshotWanted, streamText, deadlineMs, signal } = request;
     const part = await this.#wholeHistory(request);
-    const message: ContextualCommand = {
-      events: {
-        cover: request.command.cover,
-        snapshot: part.snapshot,
-        pages: part.pages,
-        nextSequence: request.history.nextSequence,
-        consistencyToken: '',
-      },
-      command: request.command,
-      snapshotWanted: request.snapshotWanted,
-      baseSequence: 0,
-      workId: request.workId,
+    const events: EventBook = {
+      cover: command.cover,
+      snapshot: part.snapshot,
+      pages: part.pages,
+      nextSequence: history.nextSequence,
+      consistencyToken: '',
     };
-    const response = await this.#call(message, request);
-    switch (response.result?.$case) {
+    const message: ContextualCommand = { events, command, snapshotWanted, baseSequence: 0, workId, dryRun };
+    const { result } = await this.#client.call(HANDLE, message, {
+      about: streamText,
+      deadlineMs,
+      signal,
+      answerOf: rejectionOf,
+    });
+    switch (result?.$case) {
       case 'events':
-        return { kind: 'events', book: response.result.value };
+        return { kind: 'events', book: result.value };
       case 'rejection':
-        return { kind: 'rejection', rejection: response.result.value };
+        return { kind: 'rejection', rejection: result.value };
       default:
         throw fault(request.stream, 'expected events or a rejection in the reply, found neither');
     }
@@ -100,58 +129,52 @@ export class ServedAggregate implements AggregateComponent {
       { metadata: { size: whole.bytes, limit: this.#limits.messageBytes } },
     );
   }
+}
 
-  #call(message: ContextualCommand, request: DecisionRequest): Promise<BusinessResponse> {
-    return new Promise((resolve, reject) => {
-      const leftMs = request.deadlineMs - this.#runtime.monotonicMs();
-      const call = this.#client.makeUnaryRequest(
-        HANDLE,
-        (m: ContextualCommand) => Buffer.from(ContextualCommand.encode(m).finish()),
-        (bytes: Buffer) => BusinessResponse.decode(bytes),
-        message,
-        { deadline: Date.now() + leftMs },
-        (error: ServiceError | null, response?: BusinessResponse) => {
-          request.signal.removeEventListener('abort', abort);
-          if (error === null) {
-            this.#notReady = undefined;
-            resolve(response!);
-            return;
-          }
-          if (request.signal.aborted) return reject(request.signal.reason);
-          const rejection = this.#rejectionOf(error);
-          if (rejection === undefined) reject(this.#failureOf(error, request));
-          else resolve({ result: { $case: 'rejection', value: rejection } });
-        },
-      );
-      const abort = () => call.cancel();
-      request.signal.addEventListener('abort', abort, { once: true });
-    });
+export class ServedUpcaster implements Upcaster, Served {
+  readonly domain: string;
+  readonly address: string;
+  readonly types: ReadonlySet<string> | undefined;
+  readonly #client: ServedClient;
+  readonly #runtime: Runtime;
+  readonly #limits: ServedLimits;
+
+  /** `types`: full names of the old types that it wants to see; empty: all of the domain. */
+  constructor(domain: string, address: string, types: readonly string[], runtime: Runtime, limits: ServedLimits) {
+    this.domain = domain;
+    this.address = address;
+    this.types = types.length === 0 ? undefined : new Set(types);
+    this.#runtime = runtime;
+    this.#limits = limits;
+    this.#client = new ServedClient(domain, address, limits.messageBytes, runtime);
   }
 
-  #rejectionOf(error: ServiceError): Rejection | undefined {
-    const known = REJECTIONS[error.code];
-    if (known === undefined) return undefined;
-    this.#notReady = undefined;
-    return { ...known, message: error.details, details: undefined, page: 0 };
+  get title(): string {
+    return `upcaster ${this.domain}`;
   }
 
-  #failureOf(error: ServiceError, { stream, streamText }: DecisionRequest): DaybookError {
-    const details = { metadata: { component: this.domain, status: status[error.code] }, cause: error };
-    const said = `${streamText}: the component at ${this.address} answered ${status[error.code]}: ${error.details}`;
-    if (error.code === status.DEADLINE_EXCEEDED) return new DaybookError('COMPONENT_TIMEOUT', said, details);
-    if (NOT_READY.includes(error.code)) {
-      this.#notReady = `${status[error.code]}: ${error.details}`;
-      return new DaybookError('COMPONENT_UNAVAILABLE', said, { ...details, retryDelayMs: 200 });
-    }
-    if (error.code === status.RESOURCE_EXHAUSTED) {
-      return new DaybookError('OVERLOADED', said, {
-        ...details,
-        metadata: { ...details.metadata, limit: 'component' },
-        retryDelayMs: 200,
-      });
-    }
-    return fault(stream, said);
+  get notReady(): string | undefined {
+    return this.#client.notReady;
   }
+
+  async upcast(events: EventBook): Promise<EventPage[]> {
+    const deadlineMs = this.#runtime.monotonicMs() + this.#limits.componentTimeoutMs;
+    const call = { about: `the upcaster of ${this.domain}`, deadlineMs, signal: NEVER };
+    return (await this.#client.call(UPCAST, { events }, call)).pages;
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+}
+
+const NEVER = new AbortController().signal;
+
+function rejectionOf(error: ServiceError): BusinessResponse | undefined {
+  const known = REJECTIONS[error.code];
+  if (known === undefined) return undefined;
+  const value: Rejection = { ...known, message: error.details, details: undefined, page: 0 };
+  return { result: { $case: 'rejection', value } };
 }
 
 async function gather(history: History, snapshotVersion: number, limit: number): Promise<HistoryPart> {

@@ -1,58 +1,41 @@
 // A command becomes durable events. `execute` reads like the list of steps in docs/architecture.md; the numbers are theirs.
 
-import type { AggregateComponent, Components, Decision } from '../component.ts';
+import type { AggregateComponent, Decision } from '../component.ts';
 import { DaybookError, invalid } from '../errors.ts';
-import type { CommandBook, CommandResponse, EventBook, EventPage } from '../model/book.ts';
+import type { CommandBook, CommandResponse } from '../model/book.ts';
 import { checkRejection, type DecisionLimits, stampDecision } from '../model/decision.ts';
-import { type RetrySchedule, retryDelayMs } from '../model/retry.ts';
-import { type StreamKey, sameBytes, streamText, uuidText } from '../model/stream.ts';
-import { toMicros, toTimestamp } from '../model/time.ts';
-import { encodeToken } from '../model/token.ts';
+import { type StreamKey, sameBytes, streamText } from '../model/stream.ts';
+import { toTimestamp } from '../model/time.ts';
 import { type CommandLimits, checkCommand, commandBytes } from '../model/validation.ts';
-import { type Runtime, sleep } from '../runtime.ts';
-import type { LogIdentity, Outcome, OutcomeKey, Store, StoredOutcome, Unit } from '../store.ts';
+import type { Runtime } from '../runtime.ts';
+import type { LogIdentity, Outcome, OutcomeKey, StoredOutcome, Unit } from '../store.ts';
+import type { Admission } from './admission.ts';
+import { answer, bookOf, rejected } from './answers.ts';
+import type { Asking, Hosts } from './asking.ts';
+import type { Caller } from './caller.ts';
 import type { Committer } from './committer.ts';
-import { CachedHistory } from './history.ts';
-import type { HotCache, HotHistory } from './hot-cache.ts';
-import { commandHash, decodeOutcome, encodeOutcome, type OutcomeBody } from './outcome.ts';
-import { overloaded, RootQueues } from './root-queues.ts';
-import { ancestors, type Work, WorkInHand } from './work-in-hand.ts';
+import type { Histories } from './histories.ts';
+import type { HotHistory } from './hot-cache.ts';
+import { commandHash, decodeOutcome, encodeOutcome, type OutcomeBody, rejectionBody } from './outcome.ts';
+import { type ConflictLimits, untilCommitted } from './until-committed.ts';
+import type { UpcastingReads } from './upcasting.ts';
+import type { Work } from './work-in-hand.ts';
 
-export interface BusinessLimits extends CommandLimits, DecisionLimits {
-  perRootCommands: number;
-  executingCommands: number;
-  executingBytes: number;
-  hotCacheAggregateBytes: number;
-  snapshotAfterPages: number;
-  componentTimeoutMs: number;
-  conflictTries: number;
-  conflictMinMs: number;
-  conflictMaxMs: number;
+export interface BusinessLimits extends CommandLimits, DecisionLimits, ConflictLimits {
   idempotencyRetentionDays: number;
 }
 
-/** Who waits for the answer. */
-export interface Caller {
-  /** By the monotonic clock; Infinity for none. */
-  deadlineMs: number;
-  /** Aborted when nobody waits any more; its reason is thrown. */
-  signal: AbortSignal;
-}
-
 export interface BusinessParts {
-  store: Store;
+  admission: Admission;
+  hosts: Hosts;
+  histories: Histories;
+  asking: Asking;
+  reads: UpcastingReads;
   committer: Committer;
-  components: Components;
-  cache: HotCache;
   runtime: Runtime;
   limits: BusinessLimits;
   log: LogIdentity;
-  /** Tells this daemon's work ids from those of others. */
-  instance: string;
 }
-
-/** Of the executing limits, kept for what is already under way: calls from inside work, and later reactions. */
-const RESERVED = 0.2;
 
 const DAY_MICROS = 86_400_000_000;
 
@@ -70,20 +53,9 @@ interface Execution {
 
 export class BusinessCoordinator {
   readonly #parts: BusinessParts;
-  readonly #queues: RootQueues;
-  readonly #work: WorkInHand;
-  readonly #conflictRetry: RetrySchedule;
-  #executing = 0;
-  #executingBytes = 0;
-  #draining = false;
-  #whenIdle: (() => void) | undefined;
 
   constructor(parts: BusinessParts) {
     this.#parts = parts;
-    this.#queues = new RootQueues(parts.limits);
-    const { conflictTries: tries, conflictMinMs: minMs, conflictMaxMs: maxMs } = parts.limits;
-    this.#conflictRetry = { tries, minMs, maxMs };
-    this.#work = new WorkInHand(parts.instance);
   }
 
   /**
@@ -91,70 +63,22 @@ export class BusinessCoordinator {
    * too. See docs/architecture.md for the eleven steps; the eleventh, waiting, belongs to the sync modes.
    */
   async execute(command: CommandBook, caller: Caller): Promise<CommandResponse> {
-    const stream = checkCommand(command, this.#parts.limits); // 1
+    const { admission, asking, hosts, limits } = this.#parts;
+    const stream = checkCommand(command, limits); // 1
     const text = streamText(stream);
-    const component = await this.#findComponent(stream.domain); // 2
-    const parent = this.#work.find(command.workId);
-    if (parent !== undefined) this.#work.checkReentrance(parent, text);
-
-    const bytes = commandBytes(command);
-    this.#admit(bytes, text, parent !== undefined);
-    parent?.awaited.add(text);
+    const component = await hosts.find(stream.domain); // 2
+    const parent = asking.enter(command.workId, text);
     try {
-      await this.#queues.enter(text, caller.signal); // 3
-      try {
+      const job = { bytes: commandBytes(command), reserved: parent !== undefined, signal: caller.signal };
+      // 3 and 10: the root is this command's from here to the commit.
+      return await admission.run(text, job, () => {
         const outcome = this.#outcomeKey(stream, command);
-        return await this.#decideUntilCommitted({ command, stream, text, component, parent, caller, outcome }); // 4 to 9
-      } finally {
-        this.#queues.leave(text); // 10
-      }
-    } finally {
-      parent?.awaited.delete(text);
-      this.#release(bytes);
-    }
-  }
-
-  /** Refuses new commands from now on; resolves when none is under way. */
-  drain(): Promise<void> {
-    this.#draining = true;
-    if (this.#executing === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#whenIdle = resolve;
-    });
-  }
-
-  async #findComponent(domain: string): Promise<AggregateComponent> {
-    const component = this.#parts.components.aggregate(domain);
-    if (component !== undefined) return component;
-    const known =
-      this.#parts.components.knowsDomain(domain) ||
-      (await this.#parts.store.listStreams({ domain, limit: 1 })).length > 0;
-    if (known) {
-      throw new DaybookError('COMPONENT_UNAVAILABLE', `${domain}: no host of this domain is reachable`, {
-        metadata: { component: domain },
-        retryDelayMs: 200,
+        const execution = { command, stream, text, component, parent, caller, outcome };
+        return untilCommitted(text, this.#parts, caller.signal, () => this.#decideOnce(execution)); // 9
       });
+    } finally {
+      asking.leave(parent, text);
     }
-    throw new DaybookError('UNKNOWN_DOMAIN', `${domain}: nobody ever served this domain, and no route leads to it`, {
-      metadata: { domain },
-    });
-  }
-
-  #admit(bytes: number, text: string, reserved: boolean): void {
-    if (this.#draining && !reserved)
-      throw new DaybookError('SHUTTING_DOWN', 'the daemon is stopping; nothing was stored');
-    const { executingCommands, executingBytes } = this.#parts.limits;
-    const share = reserved ? 1 : 1 - RESERVED;
-    if (this.#executing >= executingCommands * share) throw overloaded('executing_commands', text);
-    if (this.#executingBytes + bytes > executingBytes * share) throw overloaded('executing_bytes', text);
-    this.#executing++;
-    this.#executingBytes += bytes;
-  }
-
-  #release(bytes: number): void {
-    this.#executing--;
-    this.#executingBytes -= bytes;
-    if (this.#executing === 0) this.#whenIdle?.();
   }
 
   #outcomeKey(stream: StreamKey, command: CommandBook): Execution['outcome'] {
@@ -163,32 +87,11 @@ export class BusinessCoordinator {
     return { key, hash: commandHash(stream, command) };
   }
 
-  async #decideUntilCommitted(execution: Execution): Promise<CommandResponse> {
-    const { runtime } = this.#parts;
-    for (let tries = 1; ; tries++) {
-      execution.caller.signal.throwIfAborted();
-      const answer = await this.#decideOnce(execution);
-      if (answer !== undefined) return answer;
-      // 9: somebody else changed the history. What is cached of it is wrong.
-      this.#parts.cache.forget(execution.text);
-      const delayMs = retryDelayMs(this.#conflictRetry, tries, runtime.random());
-      if (delayMs === undefined) {
-        throw new DaybookError(
-          'CONTENTION',
-          `${execution.text}: others kept changing the history; gave up after ${tries} tries`,
-          {
-            metadata: { attempts: tries },
-            retryDelayMs: this.#conflictRetry.maxMs,
-          },
-        );
-      }
-      await sleep(runtime, delayMs, execution.caller.signal);
-    }
-  }
-
   /** `undefined`: the history moved on, decide again. */
   async #decideOnce(execution: Execution): Promise<CommandResponse | undefined> {
-    const { hot, known } = await this.#load(execution); // 4
+    const { stream, text, component, outcome } = execution;
+    const { histories } = this.#parts;
+    const { hot, known } = await histories.load(stream, text, component, outcome?.key); // 4
     if (known !== undefined) return this.#firstOutcome(execution, known);
 
     const explicit = execution.command.pages[0]!.sequence;
@@ -202,7 +105,7 @@ export class BusinessCoordinator {
     const unit = this.#unitOf(execution, decision, nextSequence, lastCreatedAtMicros); // 7
     const result = await this.#parts.committer.commit(unit).catch((error) => {
       // Whether it was stored is not known here: the next command reads.
-      this.#parts.cache.forget(execution.text);
+      histories.forget(text);
       throw this.#withKey(execution, error);
     }); // 8
     switch (result.kind) {
@@ -216,76 +119,27 @@ export class BusinessCoordinator {
         break;
     }
     if (decision.kind === 'rejection') throw rejected(execution.text, decision.rejection, false);
-    const append = unit.appends[0];
-    this.#parts.cache.extend(
-      execution.text,
-      append?.pages ?? [],
-      append === undefined ? lastCreatedAtMicros : toMicros(append.pages[0]!.createdAt!),
-      unit.snapshots[0]?.snapshot,
-    );
-    const book = result.books[0] ?? this.#bookOf(execution, [], nextSequence);
-    return this.#answer(book, result.position + Math.max(0, book.pages.length - 1), false);
-  }
-
-  async #load(execution: Execution): Promise<{ hot: HotHistory; known?: StoredOutcome | undefined }> {
-    const { cache, store, limits } = this.#parts;
-    const cached = cache.get(execution.text);
-    if (cached !== undefined) return { hot: cached };
-    const needs = execution.component.needs(execution.stream, execution.text);
-    const opened = await store.openStream(execution.stream, {
-      from: needs.heldUpTo,
-      snapshotVersion: needs.snapshotVersion,
-      outcomeKey: execution.outcome?.key,
-      maxBytes: limits.hotCacheAggregateBytes,
-    });
-    const whole = opened.from + opened.pages.length >= opened.nextSequence;
-    const hot = cache.put(execution.text, {
-      nextSequence: opened.nextSequence,
-      lastCreatedAtMicros: opened.lastCreatedAtMicros,
-      snapshot: opened.snapshot,
-      snapshotNext: opened.snapshotNext,
-      // Too long to keep: only its end is remembered, the component gets it in parts.
-      from: whole ? Math.min(opened.from, opened.nextSequence) : opened.nextSequence,
-      pages: whole ? opened.pages : [],
-    });
-    return { hot, known: opened.outcome };
+    histories.committed(stream, text, unit.appends[0]?.pages ?? [], unit.snapshots[0]?.snapshot);
+    const book = result.books[0] ?? bookOf(stream, execution.command.cover!.correlationId, [], nextSequence);
+    return answer(this.#parts.log, book, result.position + Math.max(0, book.pages.length - 1), false);
   }
 
   /** Never answered from the cache, which may be behind: the store says where the stream is, and whether the key is known. */
   async #mismatch(execution: Execution, explicit: number): Promise<CommandResponse | undefined> {
-    const opened = await this.#parts.store.openStream(execution.stream, {
-      from: explicit,
-      snapshotVersion: undefined,
-      outcomeKey: execution.outcome?.key,
-      maxBytes: 1,
-    });
-    if (opened.outcome !== undefined) return this.#firstOutcome(execution, opened.outcome);
-    if (opened.nextSequence === explicit) return undefined;
+    const { nextSequence, known } = await this.#parts.histories.look(execution.stream, execution.outcome?.key);
+    if (known !== undefined) return this.#firstOutcome(execution, known);
+    if (nextSequence === explicit) return undefined;
     throw new DaybookError(
       'SEQUENCE_CONFLICT',
-      `${execution.text}: the command expects next sequence ${explicit}, it is ${opened.nextSequence}`,
-      { metadata: { expected: explicit, actual: opened.nextSequence } },
+      `${execution.text}: the command expects next sequence ${explicit}, it is ${nextSequence}`,
+      { metadata: { expected: explicit, actual: nextSequence } },
     );
   }
 
-  async #ask(execution: Execution, hot: HotHistory): Promise<Decision> {
-    const { limits, runtime, store } = this.#parts;
-    const work = this.#work.begin(execution.text, execution.parent);
-    try {
-      return await execution.component.decide({
-        stream: execution.stream,
-        streamText: execution.text,
-        command: execution.command,
-        history: new CachedHistory(store, execution.stream, hot),
-        snapshotWanted: hot.nextSequence - hot.snapshotNext >= limits.snapshotAfterPages,
-        workId: work.id,
-        ancestors: ancestors(execution.parent),
-        deadlineMs: Math.min(execution.caller.deadlineMs, runtime.monotonicMs() + limits.componentTimeoutMs),
-        signal: execution.caller.signal,
-      });
-    } finally {
-      this.#work.end(work);
-    }
+  #ask({ stream, text, component, command, parent, caller }: Execution, hot: HotHistory): Promise<Decision> {
+    const history = this.#parts.histories.history(stream, hot);
+    const snapshotNext = hot.snapshotNext;
+    return this.#parts.asking.decide({ stream, text, component, command, parent, caller, history, snapshotNext });
   }
 
   /** A rejection, and a decision without events, is a unit too: true only of the history that it was decided against. */
@@ -296,7 +150,10 @@ export class BusinessCoordinator {
     try {
       if (decision.kind === 'rejection') {
         checkRejection(decision.rejection, stream, this.#parts.limits);
-        const outcomes = this.#outcomes(execution, { kind: 'rejection', rejection: decision.rejection });
+        const outcomes = this.#outcomes(
+          execution,
+          rejectionBody(command, decision.rejection, this.#parts.runtime.nowMicros()),
+        );
         return { unitId, appends: [], expectations: [{ stream, expect }], snapshots: [], outcomes };
       }
       const createdAt = toTimestamp(Math.max(this.#parts.runtime.nowMicros(), lastCreatedAtMicros));
@@ -322,7 +179,10 @@ export class BusinessCoordinator {
   #outcomes(execution: Execution, body: OutcomeBody): Outcome[] {
     if (execution.outcome === undefined) return [];
     const expiresAtMicros = this.#parts.runtime.nowMicros() + this.#parts.limits.idempotencyRetentionDays * DAY_MICROS;
-    return [{ ...execution.outcome.key, hash: execution.outcome.hash, body: encodeOutcome(body), expiresAtMicros }];
+    // Rejections are in no stream: only so can they be found again.
+    const correlationId = body.kind === 'rejection' ? execution.command.cover!.correlationId : undefined;
+    const { key, hash } = execution.outcome;
+    return [{ ...key, hash, body: encodeOutcome(body), expiresAtMicros, correlationId }];
   }
 
   /** The key was known: the answer of the first time, whatever the domain would say now. */
@@ -339,25 +199,9 @@ export class BusinessCoordinator {
     const { pages } =
       body.count === 0
         ? { pages: [] }
-        : await this.#parts.store.readStream(execution.stream, { from: body.firstSequence, to, maxBytes: Infinity });
-    const book = this.#bookOf(execution, pages, body.firstSequence + body.count);
-    book.cover!.correlationId = body.correlationId;
-    return this.#answer(book, stored.position + Math.max(0, body.count - 1), true);
-  }
-
-  #bookOf({ stream, command }: Execution, pages: EventPage[], nextSequence: number): EventBook {
-    const cover = {
-      root: { value: stream.root },
-      domain: stream.domain,
-      correlationId: command.cover!.correlationId,
-      tenant: stream.tenant,
-    };
-    return { cover, snapshot: undefined, pages, nextSequence, consistencyToken: '' };
-  }
-
-  #answer(events: EventBook, position: number, duplicate: boolean): CommandResponse {
-    const consistencyToken = encodeToken({ ...this.#parts.log, position });
-    return { events, projections: [], reactionErrors: [], position, duplicate, settled: true, consistencyToken };
+        : await this.#parts.reads.readStream(execution.stream, { from: body.firstSequence, to, maxBytes: Infinity });
+    const book = bookOf(execution.stream, body.correlationId, pages, body.firstSequence + body.count);
+    return answer(this.#parts.log, book, stored.position + Math.max(0, body.count - 1), true);
   }
 
   /** Only with its key may a command of unknown outcome be repeated. */
@@ -367,22 +211,5 @@ export class BusinessCoordinator {
       metadata: { idempotency_key: command.idempotencyKey },
       cause: error,
     });
-  }
-}
-
-function rejected(text: string, rejection: NonNullable<DaybookError['rejection']>, duplicate: boolean): DaybookError {
-  const { code, page } = rejection;
-  return new DaybookError('REJECTED', `${text}: ${rejection.message || code || 'the domain said no'}`, {
-    metadata: { code, kind: REJECTION_KINDS[rejection.kind] ?? 'CONFLICT', page, duplicate: String(duplicate) },
-    rejection,
-  });
-}
-
-const REJECTION_KINDS: Record<number, string> = { 1: 'INVALID', 2: 'CONFLICT', 3: 'NOT_FOUND', 4: 'DENIED' };
-
-/** Fills in what a client's command may leave open. Changes the command, which the caller owns. */
-export function completeCommand(command: CommandBook, runtime: Runtime): void {
-  if (command.cover !== undefined && command.cover.correlationId === '') {
-    command.cover.correlationId = uuidText(runtime.uuid());
   }
 }

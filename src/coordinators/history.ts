@@ -3,18 +3,18 @@
 import type { History, HistoryPart } from '../component.ts';
 import { type EventPage, pageBytes, type Snapshot } from '../model/book.ts';
 import type { StreamKey } from '../model/stream.ts';
-import type { EventStore } from '../store.ts';
 import type { HotHistory } from './hot-cache.ts';
+import type { UpcastingReads } from './upcasting.ts';
 
 export class CachedHistory implements History {
   readonly nextSequence: number;
-  readonly #store: EventStore;
+  readonly #reads: UpcastingReads;
   readonly #stream: StreamKey;
   readonly #hot: HotHistory;
 
-  constructor(store: EventStore, stream: StreamKey, hot: HotHistory) {
+  constructor(reads: UpcastingReads, stream: StreamKey, hot: HotHistory) {
     this.nextSequence = hot.nextSequence;
-    this.#store = store;
+    this.#reads = reads;
     this.#stream = stream;
     this.#hot = hot;
   }
@@ -40,7 +40,7 @@ export class CachedHistory implements History {
     while (next < this.nextSequence || first) {
       const pages =
         next < this.nextSequence
-          ? (await this.#store.readStream(this.#stream, { from: next, to: this.nextSequence - 1, maxBytes })).pages
+          ? (await this.#reads.readStream(this.#stream, { from: next, to: this.nextSequence - 1, maxBytes })).pages
           : [];
       yield part(first ? snapshot : undefined, next, pages);
       next += pages.length;
@@ -50,7 +50,7 @@ export class CachedHistory implements History {
 
   async #readSnapshot(version: number): Promise<Snapshot | undefined> {
     if (this.nextSequence === 0) return undefined;
-    return this.#store.readSnapshot(this.#stream, version, this.nextSequence - 1);
+    return this.#reads.readSnapshot(this.#stream, version, this.nextSequence - 1);
   }
 }
 

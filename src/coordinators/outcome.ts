@@ -2,14 +2,36 @@
 // the log, and the outcome says where.
 
 import { createHash } from 'node:crypto';
-import type { CommandBook, Rejection } from '../model/book.ts';
+import {
+  type Any,
+  type CommandBook,
+  type Cover,
+  type EventPage,
+  type Origin,
+  type Rejection,
+  typeName,
+} from '../model/book.ts';
 import type { StreamKey } from '../model/stream.ts';
 
 export type OutcomeBody =
   | { kind: 'events'; firstSequence: number; count: number; correlationId: string }
-  | { kind: 'rejection'; rejection: Rejection };
+  | {
+      kind: 'rejection';
+      rejection: Rejection;
+      /** What was asked, for those who look for it later. */
+      cover: Cover;
+      origin: Origin | undefined;
+      /** Full type names. */
+      commands: string[];
+      decidedAtMicros: number;
+    };
 
-/** Bytes: 1, first sequence, count, correlation id; or 2 and a rejection as JSON. */
+export function rejectionBody(command: CommandBook, rejection: Rejection, decidedAtMicros: number): OutcomeBody {
+  const commands = command.pages.map((page) => typeName(page.command!.typeUrl));
+  return { kind: 'rejection', rejection, cover: command.cover!, origin: command.origin, commands, decidedAtMicros };
+}
+
+/** Bytes: 1, first sequence, count, correlation id; or 2 and a rejection as JSON, with bytes in base64. */
 export function encodeOutcome(body: OutcomeBody): Uint8Array {
   if (body.kind === 'events') {
     const bytes = Buffer.allocUnsafe(9 + body.correlationId.length);
@@ -19,12 +41,7 @@ export function encodeOutcome(body: OutcomeBody): Uint8Array {
     bytes.write(body.correlationId, 9, 'latin1');
     return bytes;
   }
-  const { kind, code, message, page, details } = body.rejection;
-  const detailsText = details && { typeUrl: details.typeUrl, value: Buffer.from(details.value).toString('base64') };
-  return Buffer.concat([
-    Buffer.of(2),
-    Buffer.from(JSON.stringify({ kind, code, message, page, details: detailsText })),
-  ]);
+  return Buffer.concat([Buffer.of(2), Buffer.from(JSON.stringify(body, bytesToText))]);
 }
 
 export function decodeOutcome(stored: Uint8Array): OutcomeBody {
@@ -38,16 +55,33 @@ export function decodeOutcome(stored: Uint8Array): OutcomeBody {
     };
   }
   if (bytes[0] !== 2) throw new Error(`an idempotency outcome of an unknown kind ${bytes[0]} is stored`);
-  const parsed = JSON.parse(bytes.toString('utf8', 1)) as Rejection & { details?: { typeUrl: string; value: string } };
-  const details = parsed.details && {
-    typeUrl: parsed.details.typeUrl,
-    value: Buffer.from(String(parsed.details.value), 'base64'),
-  };
-  return { kind: 'rejection', rejection: { ...parsed, details } };
+  return JSON.parse(bytes.toString('utf8', 1), textToBytes);
+}
+
+/** `this` holds the value as it was before JSON.stringify asked it for a form of its own. */
+function bytesToText(this: unknown, key: string, value: unknown): unknown {
+  const original = (this as Record<string, unknown>)[key];
+  return original instanceof Uint8Array ? { base64: Buffer.from(original).toString('base64') } : value;
+}
+
+function textToBytes(_: string, value: { base64?: unknown } | null): unknown {
+  return typeof value?.base64 === 'string' ? Buffer.from(value.base64, 'base64') : value;
 }
 
 /** Of what a command asks: tenant, domain, root and each page's type URL and bytes, each preceded by its length. SHA-256. */
 export function commandHash(stream: StreamKey, command: CommandBook): Uint8Array {
+  return payloadsHash(
+    stream,
+    command.pages.map((page) => page.command!),
+  );
+}
+
+/** The same of a fact. */
+export function factHash(stream: StreamKey, page: EventPage): Uint8Array {
+  return payloadsHash(stream, [page.event!]);
+}
+
+function payloadsHash(stream: StreamKey, payloads: readonly Any[]): Uint8Array {
   const hash = createHash('sha256');
   const size = Buffer.allocUnsafe(4);
   const add = (part: string | Uint8Array) => {
@@ -58,9 +92,9 @@ export function commandHash(stream: StreamKey, command: CommandBook): Uint8Array
   add(stream.tenant);
   add(stream.domain);
   add(stream.root);
-  for (const page of command.pages) {
-    add(page.command!.typeUrl);
-    add(page.command!.value);
+  for (const payload of payloads) {
+    add(payload.typeUrl);
+    add(payload.value);
   }
   return hash.digest();
 }

@@ -7,7 +7,7 @@ import type {
   ServerUnaryCall,
   ServerWritableStream,
 } from '@grpc/grpc-js';
-import type { Caller } from '../coordinators/business.ts';
+import type { Caller } from '../coordinators/caller.ts';
 import type { Runtime } from '../runtime.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { Refused } from './definition.ts';

@@ -1,7 +1,9 @@
 import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { type BusinessCoordinator, type Caller, completeCommand } from '../coordinators/business.ts';
+import { completeCommand } from '../coordinators/answers.ts';
+import type { BusinessCoordinator } from '../coordinators/business.ts';
+import type { Caller } from '../coordinators/caller.ts';
+import type { QueryCoordinator } from '../coordinators/query.ts';
 import type { Deadlines } from '../deadlines.ts';
-import type { LogTail } from '../delivery/log-tail.ts';
 import { DaybookError, invalid } from '../errors.ts';
 import type {
   ExecuteStreamCountRequest,
@@ -22,7 +24,7 @@ import { wireErrorOf } from './status.ts';
 
 export interface GatewayParts extends CallParts {
   business: BusinessCoordinator;
-  tail: LogTail;
+  query: QueryCoordinator;
   deadlines: Deadlines;
   logIdentity: LogIdentity;
 }
@@ -65,7 +67,7 @@ function execute(parts: GatewayParts, command: CommandBook, caller: Caller): Pro
 }
 
 /** The one place that knows what the sync modes of this version are. */
-function executeSync(
+export function executeSync(
   parts: GatewayParts,
   command: CommandBook | undefined,
   mode: SyncMode,
@@ -109,7 +111,7 @@ async function* follow(
   try {
     const { tenant, correlationId } = own.cover!;
     const signal = AbortSignal.any([caller.signal, ended.signal]);
-    for await (const book of parts.tail.follow({ tenant, correlationId }, response.position, signal)) {
+    for await (const book of parts.query.follow({ tenant, correlationId }, response.position, signal)) {
       yield withToken(book, book.pages.at(-1)!.position, parts.logIdentity);
     }
     if (!signal.aborted)

@@ -4,14 +4,16 @@ import { fileURLToPath } from 'node:url';
 import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { ComponentHostDefinition } from '../gen/daybook/v1/component.ts';
+import { BusinessCoordinatorDefinition } from '../gen/daybook/v1/coordinators.ts';
 import { CommandGatewayDefinition } from '../gen/daybook/v1/gateway.ts';
-import { EventQueryDefinition } from '../gen/daybook/v1/query.ts';
+import { EventQueryDefinition, EventStreamDefinition } from '../gen/daybook/v1/query.ts';
+import { type BusinessServiceParts, businessService } from './business.ts';
 import { type ComponentHostParts, componentHostService } from './component-host.ts';
 import { type GenericService, serverDefinition } from './definition.ts';
-import { type GatewayParts, gatewayService } from './gateway.ts';
-import { type QueryParts, queryService } from './query.ts';
+import { gatewayService } from './gateway.ts';
+import { eventStreamService, type QueryServiceParts, queryService } from './query.ts';
 
-export type ServerParts = GatewayParts & QueryParts & ComponentHostParts;
+export type ServerParts = BusinessServiceParts & QueryServiceParts & ComponentHostParts;
 
 export interface ApiServer {
   /** The address that was bound, `host:port`; absent when it does not listen there. */
@@ -40,7 +42,9 @@ export async function openServer(
   });
   const services: [GenericService, UntypedServiceImplementation][] = [
     [CommandGatewayDefinition, gatewayService(parts)],
+    [BusinessCoordinatorDefinition, businessService(parts)],
     [EventQueryDefinition, queryService(parts)],
+    [EventStreamDefinition, eventStreamService(parts)],
     [ComponentHostDefinition, componentHostService(parts)],
   ];
   for (const [service, implementation] of services) {
@@ -67,7 +71,9 @@ export async function openServer(
 
 async function addReflection(server: Server, services: string[]): Promise<void> {
   const [{ ReflectionService }, loader] = await Promise.all([import('@grpc/reflection'), import('@grpc/proto-loader')]);
-  const files = ['types', 'errors', 'gateway', 'query', 'component'].map((name) => `daybook/v1/${name}.proto`);
+  const files = ['types', 'errors', 'gateway', 'query', 'component', 'coordinators'].map(
+    (name) => `daybook/v1/${name}.proto`,
+  );
   const definition = await loader.load(files, { includeDirs: [PROTO_DIR] });
   new ReflectionService(definition, { services: [...services, 'grpc.health.v1.Health'] }).addToServer(server);
 }

@@ -39,7 +39,22 @@ export interface Origin {
   depth: number;
   externalSource: string;
   externalId: string;
+  commands: string[];
 }
+
+/** Of what nobody but a client caused. */
+export const NO_ORIGIN: Origin = Object.freeze({
+  component: '',
+  source: undefined,
+  sourceSequence: 0,
+  sourcePosition: 0,
+  logId: '',
+  index: 0,
+  depth: 0,
+  externalSource: '',
+  externalId: '',
+  commands: [],
+});
 
 export interface EventPage {
   sequence: number;

@@ -5,10 +5,13 @@ import {
   type CommandBook,
   type EventBook,
   type EventPage,
+  NO_ORIGIN,
+  type Origin,
   pageBytes,
   type Rejection,
   type Snapshot,
   type Timestamp,
+  typeName,
 } from './book.ts';
 import { type StreamKey, sameBytes, streamText } from './stream.ts';
 import { checkMetadata, checkPayload } from './validation.ts';
@@ -43,6 +46,7 @@ export function stampDecision(reply: EventBook, stamp: Stamp, limits: DecisionLi
   }
   let bytes = 0;
   const pages: EventPage[] = [];
+  const origin = originOf(stamp.command);
   for (let i = 0; i < count; i++) {
     const page = reply.pages[i]!;
     checkPage(page, i, stamp, limits);
@@ -52,7 +56,7 @@ export function stampDecision(reply: EventBook, stamp: Stamp, limits: DecisionLi
       createdAt: stamp.createdAt,
       event: page.event,
       position: 0,
-      origin: stamp.command.origin,
+      origin,
       metadata: merge(stamp.command.metadata, page.metadata),
       unitId: stamp.unitId,
       occurredAt: undefined,
@@ -119,6 +123,24 @@ function stampSnapshot(snapshot: Snapshot, stamp: Stamp, count: number, limits: 
     );
   }
   return { ...snapshot, sequence };
+}
+
+/** Events of a client's commands differ in nothing but the commands' types: they share an origin for each. */
+const clientOrigins = new Map<string, Origin>();
+const CLIENT_ORIGINS_MAX = 1000;
+
+/** What caused the command caused its events; they know which commands they came from besides. */
+function originOf(command: CommandBook): Origin {
+  const commands = command.pages.map((page) => typeName(page.command!.typeUrl));
+  if (command.origin !== undefined) return { ...command.origin, commands };
+  const key = commands.length === 1 ? commands[0]! : commands.join(' ');
+  let origin = clientOrigins.get(key);
+  if (origin === undefined) {
+    if (clientOrigins.size >= CLIENT_ORIGINS_MAX) clientOrigins.clear();
+    origin = { ...NO_ORIGIN, commands };
+    clientOrigins.set(key, origin);
+  }
+  return origin;
 }
 
 const NONE = Object.freeze({});

@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { LIMITS } from '../../src/config.ts';
-import {
-  BusinessCoordinator,
-  type BusinessLimits,
-  type Caller,
-  completeCommand,
-} from '../../src/coordinators/business.ts';
+import type { Components } from '../../src/component.ts';
+import { LIMITS, type Limits } from '../../src/config.ts';
+import { Admission } from '../../src/coordinators/admission.ts';
+import { completeCommand } from '../../src/coordinators/answers.ts';
+import { Asking, Hosts } from '../../src/coordinators/asking.ts';
+import { BusinessCoordinator } from '../../src/coordinators/business.ts';
+import type { Caller } from '../../src/coordinators/caller.ts';
 import { Committer } from '../../src/coordinators/committer.ts';
+import { Histories } from '../../src/coordinators/histories.ts';
 import { HotCache } from '../../src/coordinators/hot-cache.ts';
+import { UpcastingReads } from '../../src/coordinators/upcasting.ts';
 import { DaybookError, type Reason } from '../../src/errors.ts';
 import type { CommandBook, EventBook } from '../../src/model/book.ts';
 import type { Store, Unit } from '../../src/store.ts';
@@ -17,12 +19,13 @@ import { componentsOf, InProcessAccount } from '../support/account.ts';
 import { any, command, eventBook, newRoot, textOf } from '../support/books.ts';
 import { type ManualRuntime, manualRuntime, settle } from '../support/clock.ts';
 
-const DEFAULTS = Object.fromEntries(Object.entries(LIMITS).map(([name, { fallback }]) => [name, fallback]));
+const DEFAULTS = Object.fromEntries(Object.entries(LIMITS).map(([name, { fallback }]) => [name, fallback])) as Limits;
 
 interface Side {
   store: Store;
   account: InProcessAccount;
   business: BusinessCoordinator;
+  admission: Admission;
   runtime: ManualRuntime;
   published: EventBook[];
   execute(command: CommandBook, caller?: Partial<Caller>): ReturnType<BusinessCoordinator['execute']>;
@@ -35,8 +38,34 @@ function memory(): Store {
   });
 }
 
+async function coordinator(
+  store: Store,
+  components: Components,
+  runtime: ManualRuntime,
+  limits: Limits,
+  instance: string,
+  published: EventBook[],
+) {
+  const reads = new UpcastingReads(store, components);
+  const admission = new Admission(limits);
+  const business = new BusinessCoordinator({
+    admission,
+    hosts: new Hosts(components, store),
+    histories: new Histories(reads, new HotCache(limits), limits),
+    asking: new Asking(runtime, limits, instance),
+    reads,
+    committer: new Committer(store, runtime, limits, (books) => {
+      published.push(...books);
+    }),
+    runtime,
+    limits,
+    log: await store.head(),
+  });
+  return { business, admission };
+}
+
 /** One daemon's worth of coordinator; several may share a store. */
-async function side(options: { store?: Store; limits?: Partial<BusinessLimits>; seed?: number } = {}): Promise<Side> {
+async function side(options: { store?: Store; limits?: Partial<Limits>; seed?: number } = {}): Promise<Side> {
   const store = options.store ?? memory();
   const runtime = manualRuntime(options.seed);
   const ids = options.seed ?? 1;
@@ -47,27 +76,22 @@ async function side(options: { store?: Store; limits?: Partial<BusinessLimits>; 
     id[0] = ids;
     return id;
   };
-  const limits = { ...DEFAULTS, ...options.limits } as BusinessLimits & typeof DEFAULTS;
+  const limits: Limits = { ...DEFAULTS, ...options.limits };
   const published: EventBook[] = [];
   const account = new InProcessAccount();
-  const committer = new Committer(store, runtime, { groupCommitUnits: 500, groupCommitBytes: 1 << 20 }, (books) => {
-    published.push(...books);
-  });
-  const business = new BusinessCoordinator({
+  const { business, admission } = await coordinator(
     store,
-    committer,
-    components: componentsOf(account),
-    cache: new HotCache({ hotCacheBytes: 64 << 20, hotCacheAggregateBytes: 4 << 20 }),
+    componentsOf(account),
     runtime,
     limits,
-    log: await store.head(),
-    instance: `test${ids}`,
-  });
+    `test${ids}`,
+    published,
+  );
   const execute: Side['execute'] = (book, caller = {}) => {
     completeCommand(book, runtime);
     return business.execute(book, { deadlineMs: Infinity, signal: new AbortController().signal, ...caller });
   };
-  return { store, account, business, runtime, published, execute };
+  return { store, account, business, admission, runtime, published, execute };
 }
 
 function fails(reason: Reason, metadata: Record<string, string | number> = {}) {
@@ -584,16 +608,7 @@ describe('bad commands are refused before anything else:', () => {
       fails('UNKNOWN_DOMAIN', { domain: 'nobody' }),
     );
     await first.execute(command(root, any('Deposit', '1')));
-    const business = new BusinessCoordinator({
-      store,
-      committer: new Committer(store, first.runtime, { groupCommitUnits: 1, groupCommitBytes: 1 }, () => {}),
-      components: componentsOf(),
-      cache: new HotCache({ hotCacheBytes: 0, hotCacheAggregateBytes: 0 }),
-      runtime: first.runtime,
-      limits: DEFAULTS as unknown as BusinessLimits,
-      log: await store.head(),
-      instance: 'cold',
-    });
+    const { business } = await coordinator(store, componentsOf(), first.runtime, DEFAULTS, 'cold', []);
     const caller = { deadlineMs: Infinity, signal: new AbortController().signal };
     await assert.rejects(
       business.execute(command(root, any('Deposit', '1')), caller),
@@ -687,11 +702,11 @@ describe('limits', () => {
   });
 
   test('a draining daemon refuses new commands and finishes those under way', async () => {
-    const { execute, account, business } = await side();
+    const { execute, account, admission } = await side();
     const open = barrier(account);
     const under = execute(command(newRoot(), any('Deposit', '1')));
     await settle();
-    const drained = business.drain();
+    const drained = admission.drain();
     await assert.rejects(execute(command(newRoot(), any('Deposit', '1'))), fails('SHUTTING_DOWN'));
     open();
     await under;

@@ -75,6 +75,8 @@ export class InProcessAccount implements AggregateComponent {
 export function componentsOf(...components: AggregateComponent[]): Components {
   return {
     aggregate: (domain) => components.find((component) => component.domain === domain),
+    upcaster: () => undefined,
+    hasUpcasters: false,
     knowsDomain: (domain) => components.some((component) => component.domain === domain),
   };
 }

@@ -7,7 +7,7 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Timestamp } from "../../google/protobuf/timestamp.ts";
-import { Cover, EventBook, UUID } from "./types.ts";
+import { Cover, EventBook, Origin, Rejection, UUID } from "./types.ts";
 
 export const protobufPackage = "daybook.v1";
 
@@ -105,6 +105,32 @@ export interface ReadLogResponse {
   position: number;
   /** Continue from here. */
   token: string;
+}
+
+export interface ListRejectionsRequest {
+  tenant: string;
+  /** Required. */
+  correlationId: string;
+}
+
+export interface RecordedRejection {
+  /** The aggregate that was asked. */
+  cover: Cover | undefined;
+  rejection:
+    | Rejection
+    | undefined;
+  /** Of the command. */
+  idempotencyKey: string;
+  origin:
+    | Origin
+    | undefined;
+  /** Full type names of the command's pages. */
+  commands: string[];
+  decidedAt:
+    | Timestamp
+    | undefined;
+  /** The end of the log when it was decided. */
+  position: number;
 }
 
 export interface EventStreamFilter {
@@ -885,6 +911,214 @@ export const ReadLogResponse: MessageFns<ReadLogResponse> = {
   },
 };
 
+function createBaseListRejectionsRequest(): ListRejectionsRequest {
+  return { tenant: "", correlationId: "" };
+}
+
+export const ListRejectionsRequest: MessageFns<ListRejectionsRequest> = {
+  encode(message: ListRejectionsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenant !== "") {
+      writer.uint32(10).string(message.tenant);
+    }
+    if (message.correlationId !== "") {
+      writer.uint32(18).string(message.correlationId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListRejectionsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListRejectionsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.correlationId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListRejectionsRequest>): ListRejectionsRequest {
+    return ListRejectionsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListRejectionsRequest>): ListRejectionsRequest {
+    const message = createBaseListRejectionsRequest();
+    message.tenant = object.tenant ?? "";
+    message.correlationId = object.correlationId ?? "";
+    return message;
+  },
+};
+
+function createBaseRecordedRejection(): RecordedRejection {
+  return {
+    cover: undefined,
+    rejection: undefined,
+    idempotencyKey: "",
+    origin: undefined,
+    commands: [],
+    decidedAt: undefined,
+    position: 0,
+  };
+}
+
+export const RecordedRejection: MessageFns<RecordedRejection> = {
+  encode(message: RecordedRejection, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cover !== undefined) {
+      Cover.encode(message.cover, writer.uint32(10).fork()).join();
+    }
+    if (message.rejection !== undefined) {
+      Rejection.encode(message.rejection, writer.uint32(18).fork()).join();
+    }
+    if (message.idempotencyKey !== "") {
+      writer.uint32(26).string(message.idempotencyKey);
+    }
+    if (message.origin !== undefined) {
+      Origin.encode(message.origin, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.commands) {
+      writer.uint32(42).string(v!);
+    }
+    if (message.decidedAt !== undefined) {
+      Timestamp.encode(message.decidedAt, writer.uint32(50).fork()).join();
+    }
+    if (message.position !== 0) {
+      writer.uint32(56).uint64(message.position);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RecordedRejection {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRecordedRejection();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cover = Cover.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.rejection = Rejection.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.idempotencyKey = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.origin = Origin.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.commands.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.decidedAt = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.position = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RecordedRejection>): RecordedRejection {
+    return RecordedRejection.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RecordedRejection>): RecordedRejection {
+    const message = createBaseRecordedRejection();
+    message.cover = (object.cover !== undefined && object.cover !== null) ? Cover.fromPartial(object.cover) : undefined;
+    message.rejection = (object.rejection !== undefined && object.rejection !== null)
+      ? Rejection.fromPartial(object.rejection)
+      : undefined;
+    message.idempotencyKey = object.idempotencyKey ?? "";
+    message.origin = (object.origin !== undefined && object.origin !== null)
+      ? Origin.fromPartial(object.origin)
+      : undefined;
+    message.commands = object.commands?.map((e) => e) || [];
+    message.decidedAt = (object.decidedAt !== undefined && object.decidedAt !== null)
+      ? Timestamp.fromPartial(object.decidedAt)
+      : undefined;
+    message.position = object.position ?? 0;
+    return message;
+  },
+};
+
 function createBaseEventStreamFilter(): EventStreamFilter {
   return { tenant: "", correlationId: "", domains: [], types: [], after: "" };
 }
@@ -1039,6 +1273,18 @@ export const EventQueryDefinition = {
       requestType: ReadLogRequest as typeof ReadLogRequest,
       requestStream: false,
       responseType: ReadLogResponse as typeof ReadLogResponse,
+      responseStream: true,
+      options: {},
+    },
+    /**
+     * Rejections with a correlation id that are still remembered: those of commands with an idempotency key, for as long as keys
+     * are kept. In the order in which they were decided.
+     */
+    listRejections: {
+      name: "ListRejections",
+      requestType: ListRejectionsRequest as typeof ListRejectionsRequest,
+      requestStream: false,
+      responseType: RecordedRejection as typeof RecordedRejection,
       responseStream: true,
       options: {},
     },

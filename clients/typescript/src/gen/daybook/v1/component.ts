@@ -52,6 +52,8 @@ export interface ContextualCommand {
   baseSequence: number;
   /** Send it along in `CommandBook.work_id` when handling this work calls Daybook again. */
   workId: string;
+  /** Decide from exactly this history and keep nothing of it: what comes out is shown, not stored. `base_sequence` is 0. */
+  dryRun: boolean;
 }
 
 export interface BusinessResponse {
@@ -378,7 +380,7 @@ export interface Drain {
 }
 
 function createBaseContextualCommand(): ContextualCommand {
-  return { events: undefined, command: undefined, snapshotWanted: false, baseSequence: 0, workId: "" };
+  return { events: undefined, command: undefined, snapshotWanted: false, baseSequence: 0, workId: "", dryRun: false };
 }
 
 export const ContextualCommand: MessageFns<ContextualCommand> = {
@@ -397,6 +399,9 @@ export const ContextualCommand: MessageFns<ContextualCommand> = {
     }
     if (message.workId !== "") {
       writer.uint32(42).string(message.workId);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(48).bool(message.dryRun);
     }
     return writer;
   },
@@ -454,6 +459,14 @@ export const ContextualCommand: MessageFns<ContextualCommand> = {
             message.workId = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -480,6 +493,7 @@ export const ContextualCommand: MessageFns<ContextualCommand> = {
     message.snapshotWanted = object.snapshotWanted ?? false;
     message.baseSequence = object.baseSequence ?? 0;
     message.workId = object.workId ?? "";
+    message.dryRun = object.dryRun ?? false;
     return message;
   },
 };

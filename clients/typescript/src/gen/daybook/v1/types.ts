@@ -141,6 +141,8 @@ export interface Origin {
   externalSource: string;
   /** For facts: its id there. The pair is remembered as long as the stream, so a fact is recorded once. */
   externalId: string;
+  /** On events: the full type names of the commands that were decided together, in order. */
+  commands: string[];
 }
 
 /** One event of an aggregate. */
@@ -532,6 +534,7 @@ function createBaseOrigin(): Origin {
     depth: 0,
     externalSource: "",
     externalId: "",
+    commands: [],
   };
 }
 
@@ -563,6 +566,9 @@ export const Origin: MessageFns<Origin> = {
     }
     if (message.externalId !== "") {
       writer.uint32(74).string(message.externalId);
+    }
+    for (const v of message.commands) {
+      writer.uint32(82).string(v!);
     }
     return writer;
   },
@@ -652,6 +658,14 @@ export const Origin: MessageFns<Origin> = {
             message.externalId = reader.string();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.commands.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -680,6 +694,7 @@ export const Origin: MessageFns<Origin> = {
     message.depth = object.depth ?? 0;
     message.externalSource = object.externalSource ?? "";
     message.externalId = object.externalId ?? "";
+    message.commands = object.commands?.map((e) => e) || [];
     return message;
   },
 };

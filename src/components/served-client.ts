@@ -1,0 +1,100 @@
+// One call to a component that is a gRPC server of its own, and what its status means.
+
+import type { BinaryWriter } from '@bufbuild/protobuf/wire';
+import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
+import { DaybookError } from '../errors.ts';
+import type { Runtime } from '../runtime.ts';
+
+/** Statuses after which the component is not ready until it answers something else: a bad deployment, not a bad command. */
+const NOT_READY: readonly status[] = [status.UNAVAILABLE, status.UNIMPLEMENTED, status.UNAUTHENTICATED];
+
+interface Method<Request, Response> {
+  path: string;
+  request: { encode(message: Request): BinaryWriter };
+  response: { decode(bytes: Uint8Array): Response };
+}
+
+export interface ServedCall<Response> {
+  /** What it is about, in sentences: the aggregate, or the upcaster. */
+  about: string;
+  /** By the monotonic clock. */
+  deadlineMs: number;
+  signal: AbortSignal;
+  /** Makes an answer of a status; `undefined`: it is a failure. */
+  answerOf?: (error: ServiceError) => Response | undefined;
+}
+
+export class ServedClient {
+  readonly #component: string;
+  readonly #address: string;
+  readonly #client: Client;
+  readonly #runtime: Runtime;
+  #notReady: string | undefined;
+
+  /** `component` names it in errors. */
+  constructor(component: string, address: string, messageBytes: number, runtime: Runtime) {
+    this.#component = component;
+    this.#address = address;
+    this.#runtime = runtime;
+    this.#client = new Client(address, credentials.createInsecure(), {
+      'grpc.max_receive_message_length': 4 * messageBytes,
+      'grpc.max_send_message_length': -1,
+      'grpc.initial_reconnect_backoff_ms': 100,
+      'grpc.max_reconnect_backoff_ms': 5000,
+      'grpc.enable_retries': 0,
+    });
+  }
+
+  /** Why it cannot be used, as far as known; `undefined` when it can. */
+  get notReady(): string | undefined {
+    return this.#notReady;
+  }
+
+  call<Request, Response>(
+    method: Method<Request, Response>,
+    message: Request,
+    call: ServedCall<Response>,
+  ): Promise<Response> {
+    return new Promise((resolve, reject) => {
+      const leftMs = call.deadlineMs - this.#runtime.monotonicMs();
+      const running = this.#client.makeUnaryRequest(
+        method.path,
+        (m: Request) => Buffer.from(method.request.encode(m).finish()),
+        (bytes: Buffer) => method.response.decode(bytes),
+        message,
+        leftMs === Infinity ? {} : { deadline: Date.now() + leftMs },
+        (error: ServiceError | null, response?: Response) => {
+          call.signal.removeEventListener('abort', abort);
+          const answer = error === null ? response : call.answerOf?.(error);
+          if (answer !== undefined) {
+            this.#notReady = undefined;
+            resolve(answer);
+          } else if (call.signal.aborted) reject(call.signal.reason);
+          else reject(this.#failureOf(error!, call.about));
+        },
+      );
+      const abort = () => running.cancel();
+      call.signal.addEventListener('abort', abort, { once: true });
+    });
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  #failureOf(error: ServiceError, about: string): DaybookError {
+    const metadata = { component: this.#component, status: status[error.code]! };
+    const said = `${about}: the component at ${this.#address} answered ${status[error.code]}: ${error.details}`;
+    if (error.code === status.DEADLINE_EXCEEDED)
+      return new DaybookError('COMPONENT_TIMEOUT', said, { metadata, cause: error });
+    if (NOT_READY.includes(error.code)) {
+      this.#notReady = `${status[error.code]}: ${error.details}`;
+      return new DaybookError('COMPONENT_UNAVAILABLE', said, { metadata, cause: error, retryDelayMs: 200 });
+    }
+    if (error.code === status.RESOURCE_EXHAUSTED) {
+      const limited = { ...metadata, limit: 'component' };
+      return new DaybookError('OVERLOADED', said, { metadata: limited, cause: error, retryDelayMs: 200 });
+    }
+    return new DaybookError('COMPONENT_FAULT', said, { metadata, cause: error });
+  }
+}

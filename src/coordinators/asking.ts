@@ -1,0 +1,106 @@
+// Asking domain code: who is asked, with what deadline, and from inside which other work.
+
+import type { AggregateComponent, Components, Decision, History } from '../component.ts';
+import { DaybookError } from '../errors.ts';
+import type { CommandBook } from '../model/book.ts';
+import type { StreamKey } from '../model/stream.ts';
+import type { Runtime } from '../runtime.ts';
+import type { EventStore } from '../store.ts';
+import type { Caller } from './caller.ts';
+import { ancestors, type Work, WorkInHand } from './work-in-hand.ts';
+
+/** Finds who decides for a domain, and says why nobody does. */
+export class Hosts {
+  readonly #components: Components;
+  readonly #store: EventStore;
+
+  constructor(components: Components, store: EventStore) {
+    this.#components = components;
+    this.#store = store;
+  }
+
+  /** COMPONENT_UNAVAILABLE or UNKNOWN_DOMAIN when nobody is there. */
+  async find(domain: string): Promise<AggregateComponent> {
+    const component = this.#components.aggregate(domain);
+    if (component !== undefined) return component;
+    await this.checkKnown(domain);
+    throw new DaybookError('COMPONENT_UNAVAILABLE', `${domain}: no host of this domain is reachable`, {
+      metadata: { component: domain },
+      retryDelayMs: 200,
+    });
+  }
+
+  /** UNKNOWN_DOMAIN unless somebody serves it, served it, or its events are in the log. */
+  async checkKnown(domain: string): Promise<void> {
+    if (this.#components.knowsDomain(domain)) return;
+    if ((await this.#store.listStreams({ domain, limit: 1 })).length > 0) return;
+    throw new DaybookError('UNKNOWN_DOMAIN', `${domain}: nobody ever served this domain, and no route leads to it`, {
+      metadata: { domain },
+    });
+  }
+}
+
+export interface AskingLimits {
+  componentTimeoutMs: number;
+  snapshotAfterPages: number;
+}
+
+export interface Question {
+  stream: StreamKey;
+  text: string;
+  component: AggregateComponent;
+  command: CommandBook;
+  history: History;
+  /** The sequence after the newest snapshot. */
+  snapshotNext: number;
+  parent: Work | undefined;
+  caller: Caller;
+  dryRun?: boolean;
+}
+
+export class Asking {
+  readonly #runtime: Runtime;
+  readonly #limits: AskingLimits;
+  readonly #work: WorkInHand;
+
+  /** `instance` tells this daemon's work ids from those of others. */
+  constructor(runtime: Runtime, limits: AskingLimits, instance: string) {
+    this.#runtime = runtime;
+    this.#limits = limits;
+    this.#work = new WorkInHand(instance);
+  }
+
+  /** The work from inside which a call comes, if it does; REENTRANT when it could only wait for itself. Then `leave`. */
+  enter(workId: string, text: string): Work | undefined {
+    const parent = this.#work.find(workId);
+    if (parent === undefined) return undefined;
+    this.#work.checkReentrance(parent, text);
+    parent.awaited.add(text);
+    return parent;
+  }
+
+  leave(parent: Work | undefined, text: string): void {
+    parent?.awaited.delete(text);
+  }
+
+  async decide(question: Question): Promise<Decision> {
+    const { stream, text, component, command, history, parent, caller, snapshotNext, dryRun = false } = question;
+    const work = this.#work.begin(text, parent);
+    try {
+      return await component.decide({
+        stream,
+        streamText: text,
+        command,
+        history,
+        snapshotWanted: !dryRun && history.nextSequence - snapshotNext >= this.#limits.snapshotAfterPages,
+        dryRun,
+        workId: work.id,
+        ancestors: ancestors(parent),
+        deadlineMs: Math.min(caller.deadlineMs, this.#runtime.monotonicMs() + this.#limits.componentTimeoutMs),
+        signal: caller.signal,
+      });
+    } finally {
+      this.#work.end(work);
+    }
+  }
+}
