@@ -16,8 +16,9 @@ import {
   type ComponentMessage,
   type CoordinatorMessage,
 } from '../../src/gen/daybook/v1/component.ts';
+import { BusinessCoordinatorDefinition } from '../../src/gen/daybook/v1/coordinators.ts';
 import { CommandGatewayDefinition } from '../../src/gen/daybook/v1/gateway.ts';
-import { EventQueryDefinition } from '../../src/gen/daybook/v1/query.ts';
+import { EventQueryDefinition, EventStreamDefinition } from '../../src/gen/daybook/v1/query.ts';
 import { type GenericService, serviceDefinition } from '../../src/grpc/definition.ts';
 import { type Daemon, startDaemon } from '../../src/main.ts';
 import type { Store } from '../../src/store.ts';
@@ -71,7 +72,9 @@ export async function testDaemon(options: { env?: Record<string, string>; store?
 
 const SERVICES: { [name: string]: GenericService } = {
   gateway: CommandGatewayDefinition,
+  business: BusinessCoordinatorDefinition,
   query: EventQueryDefinition,
+  stream: EventStreamDefinition,
   host: ComponentHostDefinition,
 };
 
