@@ -309,7 +309,7 @@ describe('100,000 events', () => {
     for (const { cover, pages } of books) {
       const text = `${cover!.domain}/${cover!.root!.value[0]}`;
       if (order.at(-1) !== text) order.push(text);
-      found.set(text, [...(found.get(text) ?? []), ...pages.map(({ position }) => position)]);
+      found.set(text, [...(found.get(text) ?? []), ...pages.map(({ position }: EventPage) => position)]);
     }
     assert.deepEqual(found, expected);
     assert.equal(order.length, expected.size, 'each aggregate comes once');

@@ -129,7 +129,6 @@ export class States<S> {
     const book = chunk.events!;
     const begun = this.#arriving.get(chunk.workId);
     if (begun instanceof FoldError) return;
-    if (chunk.first) this.#held.delete(keyOf(book.cover!));
     try {
       const held = chunk.first
         ? this.#empty()
@@ -149,6 +148,8 @@ export class States<S> {
     const arrived = this.#arriving.get(workId);
     this.#arriving.delete(workId);
     if (arrived instanceof FoldError) throw arrived.cause;
+    // A history that was only lent: what is held stays as it is.
+    if (work.dryRun) return this.#fold(arrived ?? this.#empty(), book);
     let held = arrived ?? (work.baseSequence === 0 ? this.#empty() : this.#held.get(key));
     // What cannot be folded to the end is not kept.
     this.#held.delete(key);

@@ -303,7 +303,7 @@ export interface HistoryChunk {
   events:
     | EventBook
     | undefined;
-  /** The first of this work: forget what you held of this aggregate. */
+  /** The first of this work: the history begins anew with it, whatever you hold of the aggregate. */
   first: boolean;
 }
 
