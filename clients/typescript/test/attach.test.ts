@@ -46,7 +46,14 @@ async function attached(aggregate: Aggregate<Counter> = counter(), more: Partial
 function work(
   workId: string,
   amount: number,
-  history: { base?: number; pages?: EventPage[]; of?: Uint8Array; snapshotWanted?: boolean; domain?: string } = {},
+  history: {
+    base?: number;
+    pages?: EventPage[];
+    of?: Uint8Array;
+    snapshotWanted?: boolean;
+    domain?: string;
+    dryRun?: boolean;
+  } = {},
 ) {
   const cover = { root: { value: history.of ?? root }, domain: history.domain ?? 'counter', correlationId: 'c-1' };
   return {
@@ -60,6 +67,7 @@ function work(
         command: { cover, pages: [{ command: add(amount) }], idempotencyKey: `key-${workId}` },
         baseSequence: history.base ?? 0,
         snapshotWanted: history.snapshotWanted ?? false,
+        dryRun: history.dryRun ?? false,
         workId,
       },
     },
@@ -113,6 +121,13 @@ test('a base that is not held is answered with NeedHistory', async () => {
   assert.equal((await ask(attachment, 'w3', 1, { base: 2, pages: [page(2, added(1))] })).result?.$case, 'needHistory');
   const whole = { pages: [page(0, added(1)), page(1, added(1)), page(2, added(1))] };
   assert.deepEqual(decided(await ask(attachment, 'w3', 1, whole)), [3, 1]);
+});
+
+test('a dry run is decided on the history that it brings, and what is held stays', async () => {
+  const attachment = await attached();
+  await ask(attachment, 'w1', 1, { pages: [page(0, added(5)), page(1, added(5))] });
+  assert.deepEqual(decided(await ask(attachment, 'w2', 1, { dryRun: true, pages: [page(0, added(5))] })), [5, 1]);
+  assert.deepEqual(decided(await ask(attachment, 'w3', 1, { base: 2 })), [10, 1]);
 });
 
 test('a long history arrives in chunks before its work', async () => {
