@@ -144,6 +144,12 @@ function resultBytes({ result }: PipelinedResult): number {
   return bytes;
 }
 
+function expired(timeoutMs: number): DaybookError {
+  return new DaybookError('COMPONENT_TIMEOUT', `the command's time of ${timeoutMs} ms ran out before it was decided`, {
+    metadata: { timeout_ms: timeoutMs },
+  });
+}
+
 /** One ExecutePipelined stream. */
 class Pipeline {
   readonly #parts: GatewayParts;
@@ -197,23 +203,15 @@ class Pipeline {
   async #run(item: PipelinedCommand): Promise<CommandResponse> {
     if (item.timeoutMs === 0) return executeSync(this.#parts, item.command, item.syncMode, this.#caller);
     const deadlineMs = Math.min(this.#caller.deadlineMs, this.#parts.runtime.monotonicMs() + item.timeoutMs);
-    const expired = new AbortController();
-    const deadline = this.#parts.deadlines.add(deadlineMs, () =>
-      expired.abort(
-        new DaybookError(
-          'COMPONENT_TIMEOUT',
-          `the command's time of ${item.timeoutMs} ms ran out before it was decided`,
-          {
-            metadata: { timeout_ms: item.timeoutMs },
-          },
-        ),
-      ),
-    );
+    const over = new AbortController();
+    const abort = () => over.abort(this.#caller.signal.reason);
+    this.#caller.signal.addEventListener('abort', abort);
+    const deadline = this.#parts.deadlines.add(deadlineMs, () => over.abort(expired(item.timeoutMs)));
     try {
-      const signal = AbortSignal.any([this.#caller.signal, expired.signal]);
-      return await executeSync(this.#parts, item.command, item.syncMode, { deadlineMs, signal });
+      return await executeSync(this.#parts, item.command, item.syncMode, { deadlineMs, signal: over.signal });
     } finally {
       deadline.cancel();
+      this.#caller.signal.removeEventListener('abort', abort);
     }
   }
 
