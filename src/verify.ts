@@ -24,8 +24,8 @@ export interface Verified {
 
 /**
  * Stops at the first fault. Checks that positions are 1 to n without gap, that the sequences of each stream are 0 to n without
- * gap and its times never decrease, that the heads of streams and of the log agree with the events, and that
- * snapshots lie within their streams. Keeps a few words of memory per stream.
+ * gap and its times never decrease, that the heads of streams and of the log agree with the events, that the log
+ * since a time begins where it should, and that snapshots lie within their streams. Keeps a few words of memory per stream.
  */
 export async function verifyLog(store: Store, options: VerifyOptions = {}): Promise<Verified> {
   const audit = new Audit(store, options);
@@ -55,6 +55,8 @@ class Audit {
   readonly #options: VerifyOptions;
   readonly #streams = new Map<string, SeenStream>();
   #lastUnitId: Uint8Array = new Uint8Array(0);
+  /** The latest time so far, and the first position that had it. */
+  #latest = { createdAt: Number.NEGATIVE_INFINITY, position: 0 };
 
   constructor(store: Store, options: VerifyOptions) {
     this.#store = store;
@@ -85,6 +87,7 @@ class Audit {
       if (this.found.positions !== through) throw new Fault(`position ${this.found.positions + 1} is missing`);
       if (through === after) throw new Fault(`the log ends at position ${after}, its head says ${head.position}`);
       after = through;
+      await this.#checkTime();
       this.found.streams = this.#streams.size;
       this.#options.onProgress?.(through);
     }
@@ -112,8 +115,19 @@ class Audit {
       );
     }
     this.#streams.set(text, { nextSequence: page.sequence + 1, lastCreatedAt: createdAt });
+    if (createdAt > this.#latest.createdAt) this.#latest = { createdAt, position: page.position };
     this.#lastUnitId = page.unitId;
     this.found.positions = page.position;
+  }
+
+  /** Whoever reads the log since a time would miss events if it began too late. */
+  async #checkTime(): Promise<void> {
+    const { createdAt, position } = this.#latest;
+    const before = await this.#store.positionBefore(createdAt);
+    if (before === position - 1) return;
+    throw new Fault(
+      `the log since ${timeText(createdAt)} begins behind position ${before}, and the first event of that time is at ${position}`,
+    );
   }
 
   async #listStreams(): Promise<Map<string, number>> {

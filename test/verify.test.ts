@@ -55,7 +55,7 @@ test('what a daemon writes during the audit is no fault', async () => {
   await fill(store);
   const stream = freshStream();
   const busy: Store = Object.create(store);
-  for (const method of ['head', 'readLog', 'listStreams', 'listSnapshots'] as const) {
+  for (const method of ['head', 'readLog', 'positionBefore', 'listStreams', 'listSnapshots'] as const) {
     busy[method] = async (...args: unknown[]) => {
       await store.commit([unit({ appends: [append(stream, ANY, 2), append(freshStream(), ANY)] })]);
       const answer = await (store[method] as (...args: unknown[]) => Promise<never>)(...args);
@@ -108,6 +108,11 @@ const faults: [string, string, RegExp][] = [
     'a snapshot beyond the end',
     'UPDATE snapshots SET sequence = 5',
     /^stream \/order\/0101.*: a snapshot is of sequence 5, the log has 5 events$/,
+  ],
+  [
+    'a table of times that leads past events',
+    'INSERT INTO times VALUES (1800000000000000, 2048)',
+    /^the log since 2023-.* begins behind position 8, and the first event of that time is at 1$/,
   ],
   [
     'a stream without events',

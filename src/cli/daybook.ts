@@ -87,6 +87,30 @@ program
   .option('--json', 'the result as one JSON object')
   .action(async (options) => (await import('./verify.ts')).verify(options));
 
+program
+  .command('export')
+  .description(
+    'write the events of the configured log as CloudEvents, one JSON object a line, also beside a running daemon',
+  )
+  .argument('[file]', 'where to (else stdout)')
+  .option(...CONFIG)
+  .option('--from-position <n>', 'begin here', wholeNumber('--from-position', 1, POSITION_MAX))
+  .option('--tenant <tenant>', "only this tenant; '' is the default one")
+  .option('--domain <domain>', 'only this domain; may be repeated', repeatable('--domain'))
+  .option('--json', 'the result as one JSON object (on stderr when the events are on stdout)')
+  .action(async (file, options) => (await import('./export.ts')).exportEvents(file, options));
+
+program
+  .command('import')
+  .description(
+    'store events that were exported in the configured log; again, or to go on, changes nothing that is there',
+  )
+  .argument('[file]', 'where from (else stdin)')
+  .option(...CONFIG)
+  .option('--dry-run', 'say what would happen and store nothing')
+  .option('--json', 'the result as one JSON object')
+  .action(async (file, options) => (await import('./import.ts')).importEvents(file, options));
+
 // A daemon outlives whoever read its ready line.
 program.hook('preAction', (_, command) => {
   if (command.name() !== 'start') endWithReader();

@@ -220,7 +220,7 @@ class MemoryStore implements Store {
   }
 
   #write(unit: Unit, undo: (() => void)[]): UnitResult {
-    const unitId = unit.unitId.slice();
+    const unitId = new Uint8Array(unit.unitId);
     const id = hex(unitId);
     const end = this.#log.length;
     undo.push(() => {
@@ -242,7 +242,7 @@ class MemoryStore implements Store {
     let stream = this.#streams.get(text);
     if (stream === undefined) {
       const { tenant, domain, root } = append.stream;
-      stream = { key: { tenant, domain, root: root.slice() }, pages: [], snapshots: [] };
+      stream = { key: { tenant, domain, root: new Uint8Array(root) }, pages: [], snapshots: [] };
       this.#streams.set(text, stream);
     }
     const first = stream.pages.length;
@@ -251,7 +251,7 @@ class MemoryStore implements Store {
       const page: EventPage = {
         sequence: stream.pages.length,
         createdAt: toTimestamp(toMicros(createdAt!)),
-        event: { typeUrl: event!.typeUrl, value: event!.value.slice() },
+        event: { typeUrl: event!.typeUrl, value: new Uint8Array(event!.value) },
         position: this.#log.length + 1,
         origin: origin && structuredClone(origin),
         metadata: { ...metadata },
@@ -281,7 +281,7 @@ class MemoryStore implements Store {
     const added: Snapshot = {
       sequence,
       schemaVersion,
-      state: { typeUrl: state!.typeUrl, value: state!.value.slice() },
+      state: { typeUrl: state!.typeUrl, value: new Uint8Array(state!.value) },
       retention,
     };
     const all = before.filter((other) => other !== same).concat(added);
@@ -296,7 +296,7 @@ class MemoryStore implements Store {
     if (this.#outcomes.has(text)) throw outcomeTwice();
     undo.push(() => this.#outcomes.delete(text));
     const { tenant, kind, key, hash, body, expiresAtMicros, correlationId } = outcome;
-    const listed = { tenant, kind, key, hash: hash.slice(), body: body.slice(), unitId, position };
+    const listed = { tenant, kind, key, hash: new Uint8Array(hash), body: new Uint8Array(body), unitId, position };
     this.#outcomes.set(text, { ...listed, expiresAtMicros, correlationId });
   }
 
