@@ -6,6 +6,8 @@ import type { AddressInfo } from 'node:net';
 
 export interface Readiness {
   ready: boolean;
+  /** Of the daemon. */
+  version: string;
   /** Name of a part → what is wrong with it, or `ok`. */
   parts: Record<string, string>;
 }

@@ -19,6 +19,10 @@ import { LogTail } from './delivery/log-tail.ts';
 import { openServer } from './grpc/server.ts';
 import { openHealth, type Readiness } from './health.ts';
 import { uuidText } from './model/stream.ts';
+import { readDescriptorFiles } from './payloads/files.ts';
+import { Payloads } from './payloads/payloads.ts';
+import { recentTypes } from './payloads/recent-types.ts';
+import { tellFailures } from './payloads/tell-failures.ts';
 import { type Runtime, sleep, systemRuntime } from './runtime.ts';
 import type { Store } from './store.ts';
 import type { Logger } from './telemetry/log.ts';
@@ -39,6 +43,7 @@ export async function startDaemon(
   const { limits } = config;
   const instance = uuidText(runtime.uuid()).slice(-12);
 
+  const descriptors = await readDescriptorFiles(config.descriptors);
   const store = await openStore(config.storage, runtime);
   const head = await store.head();
   const tail = new LogTail(store, runtime, limits, head.position);
@@ -47,6 +52,8 @@ export async function startDaemon(
 
   const deadlines = new Deadlines(runtime);
   const cache = new HotCache(limits);
+  const typesOf = (domain: string) => recentTypes(store, domain);
+  const payloads = new Payloads({ descriptors, served: config.components, typesOf, runtime, log });
   const served = config.components.map((component) => openServed(component, runtime, limits));
   const components = new ComponentRegistry(runtime, deadlines, {
     owned: config.domains,
@@ -55,6 +62,7 @@ export async function startDaemon(
     upcasted: config.upcastedDomains,
     limits,
     onUpcastersChanged: () => cache.flush(),
+    onDescriptors: (component, bytes) => payloads.tell(component, bytes),
   });
 
   const reads = new UpcastingReads(store, components);
@@ -76,7 +84,7 @@ export async function startDaemon(
     limits,
     log: head,
   };
-  const business = new BusinessCoordinator(common);
+  const business = tellFailures(new BusinessCoordinator(common), payloads, log);
   const facts = new FactRecorder(common);
   const dryRunner = new DryRunner(common);
   const query = new QueryCoordinator(common);
@@ -86,6 +94,7 @@ export async function startDaemon(
     facts,
     dryRunner,
     query,
+    payloads,
     components,
     deadlines,
     runtime,
@@ -99,6 +108,7 @@ export async function startDaemon(
   let stopping = false;
   const readiness = (): Readiness => ({
     ready: !stopping,
+    version: VERSION,
     parts: {
       daemon: stopping ? 'stopping' : 'ok',
       store: 'ok',

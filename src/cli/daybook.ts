@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The command line. Each command is a file of its own and is loaded only when it is asked for.
 
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { ConfigError } from '../config.ts';
 import { VERSION } from '../version.ts';
 import { repeatable, wholeNumber } from './arguments.ts';
@@ -17,6 +17,7 @@ const ADDRESS = [
   'the daemon: host:port or unix:/path (else what the configuration says)',
 ] as const;
 const TENANT = ['--tenant <tenant>', 'another tenant than the default one'] as const;
+const RAW = ['--raw', 'do not decode payloads'] as const;
 const JSON_LINES = ['--json', 'one JSON object a line'] as const;
 const POSITION_MAX = Number.MAX_SAFE_INTEGER;
 const UINT32_MAX = 0xffffffff;
@@ -33,6 +34,7 @@ Exit codes:
   1    the configuration, the log or the daemon says no; the first fault is on stderr (verify: on stdout)
   2    the command line was not understood
   3    no daemon answers
+  4    the domain rejected the command (send)
   130  interrupted; 143 terminated: also start after a second signal`,
   );
 
@@ -60,6 +62,7 @@ program
   .option('--to <sequence>', 'the last sequence, included', wholeNumber('--to', 0, UINT32_MAX))
   .option('--as-of <sequence|time>', 'the history as it was after this sequence or at this time (2026-01-31T12:00:00Z)')
   .option(...TENANT)
+  .option(...RAW)
   .option(...JSON_LINES)
   .action(async (aggregate, options) => (await import('./events.ts')).events(aggregate, options));
 
@@ -77,8 +80,51 @@ program
   .option('--all-tenants', 'every tenant')
   .option('--limit <n>', 'end after so many commits', wholeNumber('--limit', 1, UINT32_MAX))
   .option('--no-follow', "end at the log's end")
+  .option(...RAW)
   .option(...JSON_LINES)
   .action(async (options) => (await import('./tail.ts')).tail(options));
+
+program
+  .command('send')
+  .description('send one command, written as JSON, and print what was decided')
+  .argument('<domain>', 'as order')
+  .argument('<type>', 'the type of the command: its full name, or the end of it if that is unique')
+  .argument('[json]', 'its content; - reads it from standard input', '{}')
+  .option(...CONFIG)
+  .option(...ADDRESS)
+  .option('--root <root>', 'the aggregate: a UUID, or any name, which is hashed (without: a new aggregate)')
+  .option('--sequence <n>', 'refuse it unless this is the next sequence', wholeNumber('--sequence', 0, UINT32_MAX))
+  .option('--key <key>', 'the idempotency key (without: a new one)')
+  .option('--correlation-id <id>', 'the conversation that it belongs to (without: a new one)')
+  .addOption(
+    new Option('--sync <mode>', 'wait for nothing more, for the projectors, or for all that follows')
+      .choices(['none', 'simple', 'cascade'])
+      .default('none'),
+  )
+  .option('--json-payload', 'send the JSON itself, as a daybook.v1.Json of this type')
+  .option('--dry-run', 'only tell what would be decided')
+  .option('--as-of <sequence|time>', 'with --dry-run: decide against the history as it was then')
+  .option(...TENANT)
+  .option('--json', 'the outcome as one JSON object')
+  .action(async (domain, type, json, options) => (await import('./send.ts')).send(domain, type, json, options));
+
+program
+  .command('explain')
+  .description('print what led to what in one conversation: commands, rejections and events')
+  .argument('<correlation id>', 'as send tells it, and tail in its column CORRELATION')
+  .option(...CONFIG)
+  .option(...ADDRESS)
+  .option('--limit <n>', 'of events, and of rejections', wholeNumber('--limit', 1, UINT32_MAX), 10_000)
+  .option(...TENANT)
+  .option('--json', 'as one JSON object')
+  .action(async (correlationId, options) => (await import('./explain.ts')).explain(correlationId, options));
+
+program
+  .command('doctor')
+  .description('say what is wrong with the configuration, the store and the machine')
+  .option(...CONFIG)
+  .option('--json', 'the findings as one JSON object')
+  .action(async (options) => (await import('./doctor.ts')).doctor(options));
 
 program
   .command('verify')

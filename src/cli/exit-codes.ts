@@ -6,6 +6,8 @@ export const EXIT = {
   usage: 2,
   /** No daemon answers. */
   unreachable: 3,
+  /** The domain refused the command: a decision, not a failure. */
+  rejected: 4,
 } as const;
 
 /** Ends a command with one or more sentences on stderr. */

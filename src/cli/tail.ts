@@ -5,6 +5,7 @@ import { toTimestamp } from '../model/time.ts';
 import { ask, type ConnectOptions, daemonAddress } from './connect.ts';
 import { usage } from './exit-codes.ts';
 import { PagePrinter } from './pages.ts';
+import { fetchTypes } from './types.ts';
 
 export interface TailOptions extends ConnectOptions {
   domain?: string[];
@@ -17,12 +18,12 @@ export interface TailOptions extends ConnectOptions {
   limit?: number;
   follow: boolean;
   json?: boolean;
+  raw?: boolean;
 }
 
 export async function tail(options: TailOptions): Promise<void> {
   if (options.tenant !== undefined && options.allTenants) throw usage('--tenant and --all-tenants exclude each other');
   if (options.correlationId === '') throw usage('--correlation-id: expected an id, found nothing');
-  const printer = new PagePrinter(options.json === true);
   const request: ReadLogRequest = {
     start: start(options),
     tenant: options.tenant ?? '',
@@ -33,7 +34,11 @@ export async function tail(options: TailOptions): Promise<void> {
     follow: options.follow,
     limit: options.limit ?? 0,
   };
-  for await (const answer of ask(daemonAddress(options), 'readLog', request)) {
+  const address = daemonAddress(options);
+  const { json = false, raw = false } = options;
+  const types = raw ? undefined : await fetchTypes(address);
+  const printer = new PagePrinter({ json, raw, types, correlation: true });
+  for await (const answer of ask(address, 'readLog', request)) {
     for (const book of answer.books) await printer.book(book);
   }
 }

@@ -29,6 +29,8 @@ export interface RegistryOptions {
   limits: UpcastingLimits;
   /** What old events look like has changed: histories that were kept are of no use. */
   onUpcastersChanged: () => void;
+  /** A component brought the descriptors of its payloads along. Throws when they are none. */
+  onDescriptors: (component: string, fileDescriptorSet: Uint8Array) => void;
 }
 
 export class ComponentRegistry implements Components {
@@ -81,6 +83,7 @@ export class ComponentRegistry implements Components {
     const outbox = new Outbox(channel);
     const { limits } = this.#options;
     const attachment = new Attachment(++this.#attached, hello, outbox, this.#runtime, this.#deadlines, limits);
+    if (hello.fileDescriptorSet.length > 0) this.#options.onDescriptors(componentText(hello), hello.fileDescriptorSet);
     this.#attachments.add(attachment);
     for (const aggregate of attachment.aggregates) this.#pool(aggregate.domain).add(attachment, aggregate);
     for (const upcaster of attachment.upcasters) this.#upcasterPool(upcaster.domain).add(attachment, upcaster);
@@ -139,4 +142,8 @@ export class ComponentRegistry implements Components {
       );
     }
   }
+}
+
+function componentText({ name, version }: Hello): string {
+  return `component ${JSON.stringify(name)}${version === '' ? '' : ` ${version}`}`;
 }

@@ -6,14 +6,16 @@ import { HealthImplementation } from 'grpc-health-check';
 import { ComponentHostDefinition } from '../gen/daybook/v1/component.ts';
 import { BusinessCoordinatorDefinition } from '../gen/daybook/v1/coordinators.ts';
 import { CommandGatewayDefinition } from '../gen/daybook/v1/gateway.ts';
+import { PayloadsDefinition } from '../gen/daybook/v1/payloads.ts';
 import { EventQueryDefinition, EventStreamDefinition } from '../gen/daybook/v1/query.ts';
 import { type BusinessServiceParts, businessService } from './business.ts';
 import { type ComponentHostParts, componentHostService } from './component-host.ts';
 import { type GenericService, serverDefinition } from './definition.ts';
 import { gatewayService } from './gateway.ts';
+import { type PayloadsParts, payloadsService } from './payloads.ts';
 import { eventStreamService, type QueryServiceParts, queryService } from './query.ts';
 
-export type ServerParts = BusinessServiceParts & QueryServiceParts & ComponentHostParts;
+export type ServerParts = BusinessServiceParts & QueryServiceParts & PayloadsParts & ComponentHostParts;
 
 export interface ApiServer {
   /** The address that was bound, `host:port`; absent when it does not listen there. */
@@ -45,6 +47,7 @@ export async function openServer(
     [BusinessCoordinatorDefinition, businessService(parts)],
     [EventQueryDefinition, queryService(parts)],
     [EventStreamDefinition, eventStreamService(parts)],
+    [PayloadsDefinition, payloadsService(parts)],
     [ComponentHostDefinition, componentHostService(parts)],
   ];
   for (const [service, implementation] of services) {
@@ -71,7 +74,7 @@ export async function openServer(
 
 async function addReflection(server: Server, services: string[]): Promise<void> {
   const [{ ReflectionService }, loader] = await Promise.all([import('@grpc/reflection'), import('@grpc/proto-loader')]);
-  const files = ['types', 'errors', 'gateway', 'query', 'component', 'coordinators'].map(
+  const files = ['types', 'errors', 'gateway', 'query', 'payloads', 'component', 'coordinators'].map(
     (name) => `daybook/v1/${name}.proto`,
   );
   const definition = await loader.load(files, { includeDirs: [PROTO_DIR] });

@@ -76,14 +76,14 @@ describe('events', () => {
     assert.equal(stderr, '');
     assert.equal(code, 0);
     const lines = stdout.trimEnd().split('\n');
-    assert.match(lines[0]!, /^POSITION {2}TIME {25}EVENT +TYPE +BYTES {2}CORRELATION +PAYLOAD$/);
+    assert.match(lines[0]!, /^POSITION {2}TIME {25}EVENT +TYPE +BYTES {2}PAYLOAD$/);
     assert.match(
       lines[1]!,
-      new RegExp(`^ {6}10 {2}2026-01-01T00:00:00\\.000000Z {2}order/${ROOT}#0 +shop\\.v1\\.OrderPlaced +5 {2}c-1$`),
+      new RegExp(`^ {6}10 {2}2026-01-01T00:00:00\\.000000Z {2}order/${ROOT}#0 +shop\\.v1\\.OrderPlaced +5$`),
     );
-    assert.match(lines[2]!, /#1 +shop\.ItemAdded +\d+ {2}c-1 +\{"sku":"a\\u0007","n":1\}$/);
-    assert.match(lines[3]!, /#2 +shop\.Odd +\d+ {2}c-1 +no json\\u001b\[2J$/);
-    for (const title of ['EVENT', 'TYPE', 'CORRELATION']) {
+    assert.match(lines[2]!, /#1 +shop\.ItemAdded +\d+ {2}\{"sku":"a\\u0007","n":1\}$/);
+    assert.match(lines[3]!, /#2 +shop\.Odd +\d+ {2}no json\\u001b\[2J$/);
+    for (const title of ['EVENT', 'TYPE']) {
       const column = lines[0]!.indexOf(title);
       for (const line of lines) assert.match(line.slice(column - 1), /^ \S/, line);
     }
@@ -105,14 +105,39 @@ describe('events', () => {
       domain: 'order',
       root: ROOT,
       sequence: 0,
-      type: 'shop.v1.OrderPlaced',
-      size: 5,
-      bytes: Buffer.from('bytes').toString('base64'),
+      event: { type: 'shop.v1.OrderPlaced', size: 5, bytes: Buffer.from('bytes').toString('base64') },
       correlation_id: 'c-1',
       unit_id: '0'.repeat(32),
     });
-    assert.deepEqual([second.type, second.json], ['shop.ItemAdded', { sku: 'a' }]);
-    assert.deepEqual([third.type, third.json, typeof third.bytes], ['shop.Odd', undefined, 'string']);
+    assert.deepEqual([second.event.type, second.event.payload], ['shop.ItemAdded', { sku: 'a' }]);
+    assert.deepEqual(
+      [third.event.type, third.event.payload, typeof third.event.bytes],
+      ['shop.Odd', undefined, 'string'],
+    );
+  });
+
+  test('--raw decodes nothing', async () => {
+    answer = (call) => {
+      call.write(book(0, json('shop.ItemAdded', '{"sku":"a"}')));
+      call.end();
+    };
+    const { stdout } = await runCli(['events', `order/${ROOT}`, '--address', address, '--json', '--raw']);
+    const { event } = JSON.parse(stdout);
+    assert.deepEqual(Object.keys(event), ['type', 'size', 'bytes']);
+    assert.equal(event.type, 'daybook.v1.Json');
+  });
+
+  test('a long payload is cut for people, not for programs', async () => {
+    const long = JSON.stringify({ text: 'x'.repeat(10_000) });
+    answer = (call) => {
+      call.write(book(0, json('shop.Long', long)));
+      call.end();
+    };
+    const people = await runCli(['events', `order/${ROOT}`, '--address', address]);
+    assert.match(people.stdout, /x…\n$/);
+    assert(people.stdout.length < 1000);
+    const programs = await runCli(['events', `order/${ROOT}`, '--address', address, '--json']);
+    assert.equal(JSON.parse(programs.stdout).event.payload.text.length, 10_000);
   });
 
   test('asks for what was said', async () => {
@@ -214,7 +239,10 @@ describe('tail', () => {
       '3',
     ]);
     assert.equal(code, 0);
-    assert.equal(stdout.trimEnd().split('\n').length, 4);
+    const lines = stdout.trimEnd().split('\n');
+    assert.equal(lines.length, 4);
+    assert.match(lines[0]!, /CORRELATION +PAYLOAD$/);
+    assert.match(lines[1]!, / {2}c-1$/);
     assert.deepEqual(asked as ReadLogRequest[], [
       {
         start: { $case: 'afterPosition', value: 4 },
