@@ -36,16 +36,25 @@ export function sleep(runtime: Runtime, delayMs: number, signal?: AbortSignal): 
   });
 }
 
+/** Further apart, the system's clock was corrected. Date.now() alone is up to a millisecond behind. */
+const CLOCK_DRIFT_MICROS = 2000;
+
 /** The real one. */
 export function systemRuntime(): Runtime {
+  let offsetMicros = Date.now() * 1000 - performance.now() * 1000;
   let lastMs = 0;
   let counter = 0;
   let entropy = randomBytes(4096);
   let used = 0;
   return {
-    // Date.now() follows the system clock's corrections; performance.timeOrigin does not. The missing digits come from
-    // the monotonic clock: only their order within one millisecond of one process means anything.
-    nowMicros: () => Date.now() * 1000 + (Math.floor(performance.now() * 1000) % 1000),
+    nowMicros() {
+      // The monotonic clock has the digits, the system's clock is right: the first is set anew when they differ.
+      const micros = Math.floor(offsetMicros + performance.now() * 1000);
+      const system = Date.now() * 1000;
+      if (Math.abs(micros - system) <= CLOCK_DRIFT_MICROS) return micros;
+      offsetMicros = system - performance.now() * 1000;
+      return system;
+    },
     monotonicMs: () => performance.now(),
     after(delayMs, call) {
       const timer = setTimeout(call, delayMs);

@@ -62,7 +62,7 @@ export class ServedClient {
         (m: Request) => Buffer.from(method.request.encode(m).finish()),
         (bytes: Buffer) => method.response.decode(bytes),
         message,
-        leftMs === Infinity ? {} : { deadline: Date.now() + leftMs },
+        leftMs === Infinity ? {} : { deadline: this.#runtime.nowMicros() / 1000 + leftMs },
         (error: ServiceError | null, response?: Response) => {
           call.signal.removeEventListener('abort', abort);
           const answer = error === null ? response : call.answerOf?.(error);

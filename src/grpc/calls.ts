@@ -68,7 +68,7 @@ export function callerOf(call: AnyCall, runtime: Runtime): Caller {
   const controller = new AbortController();
   call.on('cancelled', () => controller.abort(CANCELLED));
   const deadline = call.getDeadline();
-  const leftMs = deadline === Infinity ? Infinity : Number(deadline) - Date.now();
+  const leftMs = deadline === Infinity ? Infinity : Number(deadline) - runtime.nowMicros() / 1000;
   return { deadlineMs: runtime.monotonicMs() + leftMs, signal: controller.signal };
 }
 
