@@ -8,6 +8,9 @@ import type { Runtime } from '../runtime.ts';
 /** Statuses after which the component is not ready until it answers something else: a bad deployment, not a bad command. */
 const NOT_READY: readonly status[] = [status.UNAVAILABLE, status.UNIMPLEMENTED, status.UNAUTHENTICATED];
 
+/** Nobody decided anything. A server that stops cancels what it has in hand: when we cancel, nobody reads the status. */
+const UNAVAILABLE: readonly status[] = [...NOT_READY, status.CANCELLED];
+
 interface Method<Request, Response> {
   path: string;
   request: { encode(message: Request): BinaryWriter };
@@ -56,6 +59,8 @@ export class ServedClient {
     call: ServedCall<Response>,
   ): Promise<Response> {
     return new Promise((resolve, reject) => {
+      // It may have been withdrawn while its history was read.
+      if (call.signal.aborted) return reject(call.signal.reason);
       const leftMs = call.deadlineMs - this.#runtime.monotonicMs();
       const running = this.#client.makeUnaryRequest(
         method.path,
@@ -70,7 +75,7 @@ export class ServedClient {
             this.#notReady = undefined;
             resolve(answer);
           } else if (call.signal.aborted) reject(call.signal.reason);
-          else reject(this.#failureOf(error!, call.about));
+          else reject(this.#failureOf(error!, call.about, leftMs));
         },
       );
       const abort = () => running.cancel();
@@ -82,13 +87,15 @@ export class ServedClient {
     this.#client.close();
   }
 
-  #failureOf(error: ServiceError, about: string): DaybookError {
+  #failureOf(error: ServiceError, about: string, leftMs: number): DaybookError {
     const metadata = { component: this.#component, status: status[error.code]! };
     const said = `${about}: the component at ${this.#address} answered ${status[error.code]}: ${error.details}`;
-    if (error.code === status.DEADLINE_EXCEEDED)
-      return new DaybookError('COMPONENT_TIMEOUT', said, { metadata, cause: error });
-    if (NOT_READY.includes(error.code)) {
-      this.#notReady = `${status[error.code]}: ${error.details}`;
+    if (error.code === status.DEADLINE_EXCEEDED) {
+      const timed = { ...metadata, timeout_ms: Math.round(leftMs) };
+      return new DaybookError('COMPONENT_TIMEOUT', said, { metadata: timed, cause: error });
+    }
+    if (NOT_READY.includes(error.code)) this.#notReady = `${status[error.code]}: ${error.details}`;
+    if (UNAVAILABLE.includes(error.code)) {
       return new DaybookError('COMPONENT_UNAVAILABLE', said, { metadata, cause: error, retryDelayMs: 200 });
     }
     if (error.code === status.RESOURCE_EXHAUSTED) {

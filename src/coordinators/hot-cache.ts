@@ -56,7 +56,8 @@ export class HotCache {
   put(streamText: string, history: HotHistory): HotHistory {
     this.forget(streamText);
     const pages = history.pages.map(compact);
-    const entry: Entry = { ...history, pages, bytes: ENTRY_BYTES + sizeOf(history.snapshot, pages) };
+    const snapshot = history.snapshot && compactSnapshot(history.snapshot);
+    const entry: Entry = { ...history, snapshot, pages, bytes: ENTRY_BYTES + sizeOf(snapshot, pages) };
     this.#entries.set(streamText, entry);
     this.#bytes += entry.bytes;
     this.#bound(entry);
@@ -92,7 +93,7 @@ export class HotCache {
     const before = sizeOf(entry.snapshot, entry.pages);
     entry.pages.splice(0, drop);
     entry.from += drop;
-    entry.snapshot = snapshot;
+    entry.snapshot = compactSnapshot(snapshot);
     entry.snapshotNext = snapshot.sequence + 1;
     const change = sizeOf(snapshot, entry.pages) - before;
     entry.bytes += change;
@@ -148,9 +149,23 @@ function sizeOf(snapshot: Snapshot | undefined, pages: readonly EventPage[]): nu
   return bytes;
 }
 
-/** A page that does not keep a whole frame of the network alive for the sake of its few bytes. */
+/** A page that does not keep a whole frame of the network, or chunk of the store, alive for the sake of its few bytes. */
 function compact(page: EventPage): EventPage {
   const event = page.event!;
-  if (event.value.buffer.byteLength <= event.value.length * 2 + 8192) return page;
-  return { ...page, event: { typeUrl: event.typeUrl, value: Buffer.from(event.value) } };
+  if (!pins(event.value) && !pins(page.unitId)) return page;
+  return { ...page, event: { typeUrl: event.typeUrl, value: own(event.value) }, unitId: own(page.unitId) };
+}
+
+function compactSnapshot(snapshot: Snapshot): Snapshot {
+  const state = snapshot.state!;
+  return pins(state.value) ? { ...snapshot, state: { typeUrl: state.typeUrl, value: own(state.value) } } : snapshot;
+}
+
+function pins(bytes: Uint8Array): boolean {
+  return bytes.buffer.byteLength > bytes.length * 2 + 8192;
+}
+
+/** Not Buffer.from, whose copies are views into a large pool. */
+function own(bytes: Uint8Array): Uint8Array {
+  return pins(bytes) ? new Uint8Array(bytes) : bytes;
 }

@@ -2,7 +2,7 @@
 // others commit, or what a gap hides, is read from the store. Followers get every book that matches, each once and in
 // log order: from memory while they keep up, from the store while they do not, so that a slow one costs no memory.
 
-import { type EventBook, pageBytes } from '../model/book.ts';
+import { type EventBook, type EventPage, pageBytes } from '../model/book.ts';
 import { type LogFilter, matches } from '../model/filter.ts';
 import type { Runtime, Timer } from '../runtime.ts';
 import type { EventStore } from '../store.ts';
@@ -45,6 +45,8 @@ export class LogTail {
   readonly #others = new Set<Follower>();
   #queuedBytes = 0;
   #reading: Promise<void> | undefined;
+  /** The store has more than a read that is under way may have seen. */
+  #readAgain = false;
   #poll: Timer | undefined;
   #pollMs = POLL_MIN_MS;
   #closed = false;
@@ -62,6 +64,11 @@ export class LogTail {
     return this.#position;
   }
 
+  /** Of books that wait for followers. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
   /** Books that were committed, in log order. Those behind a gap are left to the store. */
   publish(books: readonly EventBook[]): void {
     for (const book of books) {
@@ -71,6 +78,7 @@ export class LogTail {
         this.#forgetRecent();
         if (this.#followers() === 0) this.#position = first - 1;
         else {
+          this.#readAgain = true;
           void this.#readAhead();
           return;
         }
@@ -134,7 +142,10 @@ export class LogTail {
     if (follower.cursor >= this.#position) return true;
     const oldest = this.#recent[0];
     if (oldest === undefined || oldest.pages[0]!.position > follower.cursor + 1) return false;
-    for (let i = this.#firstAfter(follower.cursor); i < this.#recent.length; i++) {
+    const first = this.#firstAfter(follower.cursor);
+    // Within a book: the store hands out the rest of it.
+    if (first > 0 && lastPosition(this.#recent[first - 1]!) > follower.cursor) return false;
+    for (let i = first; i < this.#recent.length; i++) {
       const book = this.#recent[i]!;
       if (matches(follower.filter, book) && !this.#enqueue(follower, book)) return true;
     }
@@ -191,9 +202,11 @@ export class LogTail {
   }
 
   #offer(follower: Follower, book: EventBook): void {
-    // A follower that came from the store may be ahead of the tail.
-    if (lastPosition(book) <= follower.cursor || !matches(follower.filter, book)) return;
-    if (!this.#enqueue(follower, book)) this.#leave(follower);
+    // A follower that came from the store may be ahead of the tail; one that was told to begin there, within a book.
+    const { cursor } = follower;
+    if (lastPosition(book) <= cursor || !matches(follower.filter, book)) return;
+    const wanted = book.pages[0]!.position > cursor ? book : { ...book, pages: book.pages.filter(after(cursor)) };
+    if (!this.#enqueue(follower, wanted)) this.#leave(follower);
     follower.wake?.();
   }
 
@@ -245,11 +258,12 @@ export class LogTail {
   async #readToEnd(): Promise<void> {
     for (;;) {
       const after = this.#position;
+      this.#readAgain = false;
       const read = await this.#store
         .readLog({ after, filter: {}, maxEvents: READ_EVENTS, maxBytes: READ_BYTES })
         // The store is away: the next poll tries again, and the followers' own reads report it.
         .catch(() => undefined);
-      if (read === undefined || read.through === after || this.#closed) return;
+      if (read === undefined || this.#closed || (read.through === after && !this.#readAgain)) return;
       this.#pollMs = POLL_MIN_MS;
       this.publish(read.books);
       if (this.#position < read.through) this.#position = read.through;
@@ -258,14 +272,21 @@ export class LogTail {
 
   #schedulePoll(): void {
     if (this.#poll !== undefined || this.#closed) return;
-    this.#poll = this.#runtime.after(this.#pollMs, () => {
+    const poll = this.#runtime.after(this.#pollMs, () => {
       this.#pollMs = Math.min(POLL_MAX_MS, this.#pollMs * 2);
       void this.#readAhead().then(() => {
+        // The last follower went meanwhile, and whoever came then has set another.
+        if (this.#poll !== poll) return;
         this.#poll = undefined;
         if (this.#followers() > 0) this.#schedulePoll();
       });
     });
+    this.#poll = poll;
   }
+}
+
+function after(position: number): (page: EventPage) => boolean {
+  return (page) => page.position > position;
 }
 
 function lastPosition(book: EventBook): number {
