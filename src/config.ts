@@ -378,7 +378,7 @@ const servedAggregate = block({
 const servedUpcaster = block({
   upcaster: domain,
   address: target,
-  types: list(text('a full event type name'), 'a list of full event type names', 1).default([]),
+  types: list(text('a full event type name'), 'a list of full event type names', 0).default([]),
 }).transform(
   (entry): ServedUpcaster => ({ kind: 'upcaster', domain: entry.upcaster, address: entry.address, types: entry.types }),
 );
@@ -421,7 +421,7 @@ const SCHEMAS = {
   domains: list(domain, 'a list of domains, or no such key to own whatever components serve', 1).optional(),
   components: list(component, 'a list of components', 0).default([]),
   descriptors: list(text('the path of a file'), 'a list of paths', 0).default([]),
-  upcasted_domains: list(domain, 'a list of domains', 1).default([]),
+  upcasted_domains: list(domain, 'a list of domains', 0).default([]),
   routes: chosen((value) =>
     isBlock(value) ? z.record(z.string(), z.unknown()) : `expected domains and addresses, found ${shown(value)}`,
   ).optional(),

@@ -61,12 +61,13 @@ describe('defaults', () => {
     assert(Object.isFrozen(config) && Object.isFrozen(config.limits) && Object.isFrozen(config.components[0]));
   });
 
-  test('the example file has every key, and is the default but for its component', () => {
+  test('the example file has every key, and is the default but for its components', () => {
     const text = readFileSync(new URL('../docs/daybook.example.yaml', import.meta.url), 'utf8');
     const example = load(text);
     assert.deepEqual({ ...example, file: undefined, components: [] }, { ...load(undefined) });
     assert.deepEqual(example.components, [
       { kind: 'aggregate', domain: 'order', address: 'localhost:50051', snapshotSchemaVersion: 0 },
+      { kind: 'upcaster', domain: 'order', address: 'localhost:50051', types: ['shop.v0.OrderPlaced'] },
     ]);
     for (const name of Object.keys(LIMITS)) assert.match(text, new RegExp(`^  ${snakeCase(name)}: \\d+$`, 'm'));
   });
@@ -328,7 +329,7 @@ describe('what is refused', () => {
     [
       'a component to come',
       'components: [{ process_manager: p, domains: [a], address: "x:1" }]',
-      'components[0]: a served process manager comes with a later version of Daybook; this one serves aggregates only',
+      'components[0]: a served process manager comes with a later version of Daybook; this one serves aggregates and upcasters only',
     ],
     [
       'two components for one domain',
@@ -455,7 +456,8 @@ test('what check prints is a configuration again', () => {
   const yaml = [
     'listen: { address: "[::1]:5000", socket: /run/d.sock }',
     'domains: [order]',
-    'components: [{ aggregate: order, address: "x:1", snapshot_schema_version: 2 }]',
+    'components: [{ aggregate: order, address: "x:1", snapshot_schema_version: 2 }, { upcaster: order, address: "x:1", types: [a.B] }]',
+    'upcasted_domains: [order]',
     'limits: { drain_ms: 1 }',
   ].join('\n');
   for (const config of [load(undefined), load(yaml), load('listen: { address: off, socket: d.sock }')]) {

@@ -125,7 +125,7 @@ export class AttachedAggregate {
   }
 
   async #sendInParts(item: Item, base: number): Promise<void> {
-    const { history, workId, streamText } = item.request;
+    const { history, workId, streamText, dryRun } = item.request;
     const { snapshotVersion } = this.needs(streamText);
     // What is missing may be short even when it was not in memory.
     if (base > 0) {
@@ -135,8 +135,8 @@ export class AttachedAggregate {
         break;
       }
     }
-    // Until the work itself is sent, the host holds nothing that counts.
-    this.#held.delete(streamText);
+    // Until the work itself is sent, the host holds nothing that counts; a dry run leaves what it holds as it is.
+    if (!dryRun) this.#held.delete(streamText);
     let first = true;
     for await (const part of history.parts(0, snapshotVersion, CHUNK_BYTES)) {
       if (!this.#lane.isWanted(workId)) return this.#lane.abandon(workId, undefined);

@@ -2,7 +2,7 @@
 
 import type { AggregateComponent, Components, Upcaster } from '../component.ts';
 import type { Deadlines } from '../deadlines.ts';
-import { invalid } from '../errors.ts';
+import { DaybookError, invalid } from '../errors.ts';
 import type { ComponentMessage, Hello } from '../gen/daybook/v1/component.ts';
 import type { Runtime } from '../runtime.ts';
 import { AttachedPool } from './attached-pool.ts';
@@ -43,6 +43,7 @@ export class ComponentRegistry implements Components {
   readonly #upcasterPools = new Map<string, UpcasterPool>();
   readonly #attachments = new Set<Attachment>();
   #attached = 0;
+  #draining = false;
 
   constructor(runtime: Runtime, deadlines: Deadlines, options: RegistryOptions) {
     this.#runtime = runtime;
@@ -72,12 +73,9 @@ export class ComponentRegistry implements Components {
     return this.#servedUpcasters.size > 0 || this.#upcasterPools.size > 0;
   }
 
-  get attachments(): ReadonlySet<Attachment> {
-    return this.#attachments;
-  }
-
   /** A component has introduced itself. Throws when it cannot be accepted. */
   attach(hello: Hello, channel: AttachChannel): Attached {
+    if (this.#draining) throw new DaybookError('SHUTTING_DOWN', 'the daemon is stopping; attach again in a moment');
     for (const { domain } of hello.aggregates) this.#checkOwned(domain);
     for (const { domain } of hello.upcasters) this.#checkUpcaster(domain);
     const outbox = new Outbox(channel);
@@ -104,6 +102,7 @@ export class ComponentRegistry implements Components {
 
   /** Says good-bye to every attached component; `timeoutMs` is how long the daemon is still there. */
   async drain(timeoutMs: number): Promise<void> {
+    this.#draining = true;
     await Promise.all([...this.#attachments].map((attachment) => attachment.drain(timeoutMs)));
   }
 

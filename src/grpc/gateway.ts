@@ -23,7 +23,7 @@ import { Refused } from './definition.ts';
 import { wireErrorOf } from './status.ts';
 
 export interface GatewayParts extends CallParts {
-  business: BusinessCoordinator;
+  business: Pick<BusinessCoordinator, 'execute'>;
   query: QueryCoordinator;
   deadlines: Deadlines;
   logIdentity: LogIdentity;

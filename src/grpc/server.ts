@@ -1,8 +1,11 @@
 // Registers everything that the gRPC API offers. What is not built yet is not registered: the transport answers UNIMPLEMENTED.
 
-import { fileURLToPath } from 'node:url';
+import { readFile } from 'node:fs/promises';
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
-import { HealthImplementation } from 'grpc-health-check';
+import type { AnyDefinition } from '@grpc/proto-loader';
+import { protoPath as HEALTH_PROTO, HealthImplementation } from 'grpc-health-check';
 import { ComponentHostDefinition } from '../gen/daybook/v1/component.ts';
 import { BusinessCoordinatorDefinition } from '../gen/daybook/v1/coordinators.ts';
 import { CommandGatewayDefinition } from '../gen/daybook/v1/gateway.ts';
@@ -29,7 +32,8 @@ export interface ApiServer {
 /** Above the largest configurable message, so that TOO_LARGE is ours to say. */
 const HARD_LIMIT_BYTES = 32 << 20;
 
-const PROTO_DIR = fileURLToPath(new URL('../../proto/', import.meta.url));
+/** All of proto/ as protoc reads it, with what it imports. */
+const DESCRIPTORS = new URL('../gen/descriptors.binpb', import.meta.url);
 
 export async function openServer(
   parts: ServerParts,
@@ -74,10 +78,10 @@ export async function openServer(
 
 async function addReflection(server: Server, services: string[]): Promise<void> {
   const [{ ReflectionService }, loader] = await Promise.all([import('@grpc/reflection'), import('@grpc/proto-loader')]);
-  const files = ['types', 'errors', 'gateway', 'query', 'payloads', 'component', 'coordinators'].map(
-    (name) => `daybook/v1/${name}.proto`,
-  );
-  const definition = await loader.load(files, { includeDirs: [PROTO_DIR] });
+  // What proto-loader makes of our files forgets their imports: grpcurl and others cannot use it (grpc-node issue 2958).
+  const { file } = fromBinary(FileDescriptorSetSchema, await readFile(DESCRIPTORS));
+  const fileDescriptorProtos = file.map((one) => Buffer.from(toBinary(FileDescriptorProtoSchema, one)));
+  const definition = { ...(await loader.load(HEALTH_PROTO)), daybook: { fileDescriptorProtos } as AnyDefinition };
   new ReflectionService(definition, { services: [...services, 'grpc.health.v1.Health'] }).addToServer(server);
 }
 

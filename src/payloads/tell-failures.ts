@@ -6,7 +6,7 @@ import type { Any, CommandBook, CommandResponse } from '../model/book.ts';
 import { uuidText } from '../model/stream.ts';
 import type { Logger } from '../telemetry/log.ts';
 
-interface Executes {
+export interface Executes {
   execute(command: CommandBook, caller: Caller): Promise<CommandResponse>;
 }
 
@@ -14,17 +14,17 @@ interface Describes {
   describe(domain: string, payload: Any): Promise<string>;
 }
 
-/** The same coordinator; its rejections and its components' faults are told. At other levels this costs a comparison a command. */
-export function tellFailures<T extends Executes>(business: T, payloads: Describes, log: Logger): T {
-  const execute = business.execute.bind(business);
-  business.execute = (command, caller) => {
-    const outcome = execute(command, caller);
-    if (log.level === 'debug' || log.level === 'trace') {
-      outcome.catch((error: unknown) => tell(command, error, payloads, log).catch(() => {}));
-    }
-    return outcome;
+/** The same; its rejections and its components' faults are told. At other levels this costs a comparison a command. */
+export function tellFailures(business: Executes, payloads: Describes, log: Logger): Executes {
+  return {
+    execute(command, caller) {
+      const outcome = business.execute(command, caller);
+      if (log.level === 'debug' || log.level === 'trace') {
+        outcome.catch((error: unknown) => tell(command, error, payloads, log).catch(() => {}));
+      }
+      return outcome;
+    },
   };
-  return business;
 }
 
 async function tell(command: CommandBook, thrown: unknown, payloads: Describes, log: Logger): Promise<void> {
