@@ -43,6 +43,7 @@ function checkGenerated(): void {
   const elsewhere = mkdtempSync(join(tmpdir(), 'daybook-gen-'));
   try {
     step('buf generate', 'buf', 'generate', '--output', elsewhere);
+    step('descriptors', 'node', 'scripts/descriptors.ts', join(elsewhere, 'src/gen'));
     const { plugins } = parse(readFileSync('buf.gen.yaml', 'utf8')) as { plugins: { out: string }[] };
     for (const { out } of plugins) {
       const [made, committed] = [filesIn(join(elsewhere, out)), filesIn(out)];

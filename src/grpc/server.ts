@@ -4,8 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
-import type { AnyDefinition } from '@grpc/proto-loader';
-import { protoPath as HEALTH_PROTO, HealthImplementation } from 'grpc-health-check';
+import type { PackageDefinition } from '@grpc/proto-loader';
+import { HealthImplementation } from 'grpc-health-check';
 import { ComponentHostDefinition } from '../gen/daybook/v1/component.ts';
 import { BusinessCoordinatorDefinition } from '../gen/daybook/v1/coordinators.ts';
 import { CommandGatewayDefinition } from '../gen/daybook/v1/gateway.ts';
@@ -32,7 +32,7 @@ export interface ApiServer {
 /** Above the largest configurable message, so that TOO_LARGE is ours to say. */
 const HARD_LIMIT_BYTES = 32 << 20;
 
-/** All of proto/ as protoc reads it, with what it imports. */
+/** Of all services here: scripts/descriptors.ts makes it. */
 const DESCRIPTORS = new URL('../gen/descriptors.binpb', import.meta.url);
 
 export async function openServer(
@@ -77,11 +77,11 @@ export async function openServer(
 }
 
 async function addReflection(server: Server, services: string[]): Promise<void> {
-  const [{ ReflectionService }, loader] = await Promise.all([import('@grpc/reflection'), import('@grpc/proto-loader')]);
-  // What proto-loader makes of our files forgets their imports: grpcurl and others cannot use it (grpc-node issue 2958).
+  const { ReflectionService } = await import('@grpc/reflection');
+  // Not by way of proto-loader, which drops what a file imports, so that grpcurl and others cannot use it (grpc-node issue 2958).
   const { file } = fromBinary(FileDescriptorSetSchema, await readFile(DESCRIPTORS));
   const fileDescriptorProtos = file.map((one) => Buffer.from(toBinary(FileDescriptorProtoSchema, one)));
-  const definition = { ...(await loader.load(HEALTH_PROTO)), daybook: { fileDescriptorProtos } as AnyDefinition };
+  const definition = { all: { fileDescriptorProtos } } as unknown as PackageDefinition;
   new ReflectionService(definition, { services: [...services, 'grpc.health.v1.Health'] }).addToServer(server);
 }
 
