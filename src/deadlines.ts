@@ -23,21 +23,18 @@ export class Deadlines {
   /** Calls once when the monotonic clock has passed `atMs`. */
   add(atMs: number, call: () => void): Deadline {
     const index = Math.floor(atMs / WIDTH_MS) + 1;
-    let bucket = this.#buckets.get(index);
-    if (bucket === undefined) {
-      bucket = new Set();
-      this.#buckets.set(index, bucket);
-    }
+    const bucket = this.#buckets.get(index) ?? new Set();
+    this.#buckets.set(index, bucket);
     // A wrapper of its own, because the same function may be added twice.
     const entry = () => call();
     bucket.add(entry);
     this.#arm();
-    return { cancel: () => this.#remove(index, entry) };
+    return { cancel: () => this.#remove(index, bucket, entry) };
   }
 
-  #remove(index: number, entry: () => void): void {
-    const bucket = this.#buckets.get(index);
-    if (bucket?.delete(entry) && bucket.size === 0) this.#buckets.delete(index);
+  /** Also while the bucket fires: what a neighbour cancels does not fire any more. */
+  #remove(index: number, bucket: Set<() => void>, entry: () => void): void {
+    if (bucket.delete(entry) && bucket.size === 0 && this.#buckets.get(index) === bucket) this.#buckets.delete(index);
   }
 
   #arm(): void {

@@ -11,6 +11,8 @@ export interface RetrySchedule {
  */
 export function retryDelayMs(schedule: RetrySchedule, failedTries: number, jitter: number): number | undefined {
   if (failedTries >= schedule.tries) return undefined;
-  const full = Math.min(schedule.maxMs, schedule.minMs * 2 ** (failedTries - 1));
+  // Beyond 2 ** 1023 nothing times Infinity would be NaN.
+  const doublings = Math.min(failedTries - 1, 60);
+  const full = Math.min(schedule.maxMs, schedule.minMs * 2 ** doublings);
   return full * (1 - jitter / 2);
 }
