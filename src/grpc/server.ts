@@ -1,10 +1,6 @@
 // Registers everything that the gRPC API offers. What is not built yet is not registered: the transport answers UNIMPLEMENTED.
 
-import { readFile } from 'node:fs/promises';
-import { fromBinary, toBinary } from '@bufbuild/protobuf';
-import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
-import type { PackageDefinition } from '@grpc/proto-loader';
 import { HealthImplementation } from 'grpc-health-check';
 import { ComponentHostDefinition } from '../gen/daybook/v1/component.ts';
 import { BusinessCoordinatorDefinition } from '../gen/daybook/v1/coordinators.ts';
@@ -32,9 +28,6 @@ export interface ApiServer {
 /** Above the largest configurable message, so that TOO_LARGE is ours to say. */
 const HARD_LIMIT_BYTES = 32 << 20;
 
-/** Of all services here: scripts/descriptors.ts makes it. */
-const DESCRIPTORS = new URL('../gen/descriptors.binpb', import.meta.url);
-
 export async function openServer(
   parts: ServerParts,
   listen: { address: { host: string; port: number } | undefined; socket: string | undefined; reflection: boolean },
@@ -59,11 +52,11 @@ export async function openServer(
   }
   const health = new HealthImplementation({ '': 'NOT_SERVING' });
   health.addToServer(server);
-  if (listen.reflection)
-    await addReflection(
-      server,
-      services.map(([service]) => service.fullName),
-    );
+  if (listen.reflection) {
+    // Loads a library that nothing else needs at the start.
+    const { addReflection } = await import('./reflection.ts');
+    await addReflection(server, [...services.map(([service]) => service.fullName), 'grpc.health.v1.Health']);
+  }
 
   const { address } = listen;
   const port = address && (await bind(server, hostPort(address.host, address.port)));
@@ -74,15 +67,6 @@ export async function openServer(
     setServing: (serving) => health.setStatus('', serving ? 'SERVING' : 'NOT_SERVING'),
     close: (timeoutMs) => close(server, timeoutMs),
   };
-}
-
-async function addReflection(server: Server, services: string[]): Promise<void> {
-  const { ReflectionService } = await import('@grpc/reflection');
-  // Not by way of proto-loader, which drops what a file imports, so that grpcurl and others cannot use it (grpc-node issue 2958).
-  const { file } = fromBinary(FileDescriptorSetSchema, await readFile(DESCRIPTORS));
-  const fileDescriptorProtos = file.map((one) => Buffer.from(toBinary(FileDescriptorProtoSchema, one)));
-  const definition = { all: { fileDescriptorProtos } } as unknown as PackageDefinition;
-  new ReflectionService(definition, { services: [...services, 'grpc.health.v1.Health'] }).addToServer(server);
 }
 
 function bind(server: Server, target: string): Promise<number> {

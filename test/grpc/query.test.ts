@@ -165,3 +165,13 @@ test('a token of another log, or ahead of it, is refused with a sentence', async
   }
   await client.unary('query.getEventBook', query(newRoot(), undefined, own));
 });
+
+test('trap 12: a number of 64 bits that no JavaScript number holds is refused, not rounded', async () => {
+  await using opened = await open();
+  // ReadLogRequest { after_position = 2^60 }: field 1, varint.
+  const varint = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10];
+  await assert.rejects(
+    opened.client.streamBytes('query.readLog', Buffer.from([0x08, ...varint])),
+    failsWith('INVALID_ARGUMENT', { field: 'message' }),
+  );
+});

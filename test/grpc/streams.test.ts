@@ -3,11 +3,13 @@ import { test } from 'node:test';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import type { Query, RecordedRejection } from '../../src/gen/daybook/v1/query.ts';
 import type { EventBook } from '../../src/model/book.ts';
+import { openMemory } from '../../src/stores/memory.ts';
 import { any, command, newRoot, textOf } from '../support/books.ts';
 import { type TestClient, testDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
 import { failsWith } from '../support/failures.ts';
 import { hostAccount } from '../support/hosting.ts';
+import { page, writing } from '../support/store-units.ts';
 
 async function open() {
   const daemon = await testDaemon();
@@ -194,4 +196,41 @@ test('events know the commands that they came from', async () => {
     command(newRoot(), [any('Deposit', '1'), any('Touch')]),
   );
   assert.deepEqual(answer.events.pages[0]!.origin!.commands, ['account.Deposit', 'account.Touch']);
+});
+
+test('trap 22: what was committed and never published from memory reaches streams all the same, in its place', async () => {
+  const store = openMemory({
+    logId: '00000000-0000-7000-8000-00000000000a',
+    incarnation: '00000000-0000-7000-8000-00000000000b',
+  });
+  await using daemon = await testDaemon({ store });
+  const client = daemon.client();
+  await hostAccount(client.attach());
+  const { stream, books } = subscribe(client, {});
+  await eventually('the stream', async () => {
+    await client.unary('gateway.execute', command(newRoot(), any('Deposit', '1')));
+    return books.length > 0;
+  });
+  // As if a process had died between its commit and the next step.
+  const unit = writing({ tenant: '', domain: 'account', root: newRoot() }, { kind: 'no-stream' }, [
+    page({ event: any('Deposited', '77') }),
+  ]);
+  await store.commit([unit]);
+  await client.unary('gateway.execute', command(newRoot(), any('Deposit', '78')));
+  await eventually('both', () => amounts(books).includes('78'));
+  assert.deepEqual(amounts(books).slice(-2), ['77', '78']);
+  stream.cancel();
+});
+
+test('trap 45: a root is free when its command is committed, however long somebody listens', async () => {
+  await using opened = await open();
+  const { client, deposit } = opened;
+  const root = newRoot();
+  const listening = client.serverStream<EventBook>('gateway.executeStream', command(root, any('Deposit', '1')));
+  const seen: EventBook[] = [];
+  listening.on('data', (book: EventBook) => seen.push(book));
+  listening.on('error', () => {});
+  await eventually('the own book', () => seen.length === 1);
+  await deposit(root, '2');
+  listening.cancel();
 });

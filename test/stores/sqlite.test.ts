@@ -155,7 +155,7 @@ describe('sqlite: the file', () => {
     db.close();
   });
 
-  test('a file that is no database, another program’s, from the future, or cannot be made: one sentence each', async () => {
+  test('trap 7: errors are told by their code: a file that is no database, another program’s, from the future, or cannot be made: one sentence each', async () => {
     const refused = async (path: string, sentence: RegExp, readOnly = false) => {
       await assert.rejects(openSqlite({ path, readOnly }), (error: Error & { reason?: string }) => {
         assert.equal(error.reason, 'STORE_UNAVAILABLE');
@@ -295,7 +295,7 @@ describe('sqlite: one process', () => {
     await again.close();
   });
 
-  test('another program that writes for a moment delays a commit and does not fail it', async () => {
+  test('trap 9: another program that writes for a moment delays a commit and does not fail it', async () => {
     const path = freshPath();
     const store = await openSqlite({ path });
     const db = new DatabaseSync(path);

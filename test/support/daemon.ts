@@ -136,6 +136,12 @@ export class TestClient {
     });
   }
 
+  /** Raw bytes to a method that answers with a stream: all of its messages. */
+  streamBytes(name: string, request: Buffer): Promise<unknown[]> {
+    const { path, responseDeserialize } = this.#method(name);
+    return this.#client.makeServerStreamRequest(path, (bytes: Buffer) => bytes, responseDeserialize, request).toArray();
+  }
+
   serverStream<Response>(name: string, request: unknown): ClientReadableStream<Response> {
     const { path, requestSerialize, responseDeserialize } = this.#method(name);
     const stream = this.#client.makeServerStreamRequest(
