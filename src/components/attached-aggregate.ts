@@ -50,6 +50,7 @@ export class AttachedAggregate {
   decide(request: DecisionRequest): Promise<Decision> {
     return new Promise((resolve, reject) => {
       const { workId, streamText, ancestors, deadlineMs, signal } = request;
+      const timeoutMs = Math.round(deadlineMs - this.#runtime.monotonicMs());
       const over = () => this.#items.delete(workId);
       const item: Item = {
         request,
@@ -71,7 +72,7 @@ export class AttachedAggregate {
           over();
           reject(error);
         },
-        timeout: () => this.#timeout(request),
+        timeout: () => this.#timeout(streamText, timeoutMs),
       };
       this.#items.set(workId, item);
       this.#lane.submit(item);
@@ -172,9 +173,9 @@ export class AttachedAggregate {
     return fault(request.stream, sentence);
   }
 
-  #timeout({ streamText }: DecisionRequest): DaybookError {
-    return new DaybookError('COMPONENT_TIMEOUT', `${streamText}: the component did not answer in time`, {
-      metadata: { component: this.domain },
+  #timeout(streamText: string, timeoutMs: number): DaybookError {
+    return new DaybookError('COMPONENT_TIMEOUT', `${streamText}: the component did not answer within ${timeoutMs} ms`, {
+      metadata: { component: this.domain, timeout_ms: timeoutMs },
     });
   }
 }

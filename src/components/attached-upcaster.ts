@@ -100,8 +100,13 @@ export class AttachedUpcaster {
     reason: 'COMPONENT_TIMEOUT' | 'COMPONENT_UNAVAILABLE' | 'COMPONENT_FAULT' | 'OVERLOADED',
     what: string,
   ): DaybookError {
+    const metadata: Record<string, string | number> = { component: this.domain };
+    if (reason === 'OVERLOADED') metadata.limit = 'component';
+    if (reason === 'COMPONENT_TIMEOUT') metadata.timeout_ms = this.#limits.componentTimeoutMs;
+    const retry = reason === 'OVERLOADED' || reason === 'COMPONENT_UNAVAILABLE';
     return new DaybookError(reason, `the upcaster of ${this.domain}: ${what}`, {
-      metadata: { component: this.domain, ...(reason === 'OVERLOADED' && { limit: 'component' }) },
+      metadata,
+      ...(retry && { retryDelayMs: 200 }),
     });
   }
 }

@@ -1,7 +1,7 @@
 // Group commit: units that wait while a transaction is under way share the next one. Each has its own outcome.
 
 import { asDaybookError, DaybookError } from '../errors.ts';
-import { type EventBook, pageBytes } from '../model/book.ts';
+import { type EventBook, pageBytes, payloadBytes } from '../model/book.ts';
 import { type RetrySchedule, retryDelayMs } from '../model/retry.ts';
 import { type Runtime, sleep } from '../runtime.ts';
 import type { EventStore, Unit, UnitResult } from '../store.ts';
@@ -160,7 +160,7 @@ function withBooks(unit: Unit, result: UnitResult): Committed {
 function unitBytes(unit: Unit): number {
   let bytes = 128;
   for (const append of unit.appends) for (const page of append.pages) bytes += pageBytes(page);
-  for (const { snapshot } of unit.snapshots) bytes += pageBytes({ event: snapshot.state });
+  for (const { snapshot } of unit.snapshots) bytes += payloadBytes(snapshot.state);
   for (const outcome of unit.outcomes) bytes += 64 + outcome.body.length;
   return bytes;
 }

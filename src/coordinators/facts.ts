@@ -83,7 +83,7 @@ export class FactRecorder {
     const unit = await this.#unitOf(recording, fresh, hot);
     const result = await committer.commit(unit).catch((error) => {
       histories.forget(text);
-      throw error;
+      throw withKey(error, text, unit.outcomes[0]!.key);
     });
     if (result.kind !== 'committed') return undefined;
     const pages = unit.appends[0]!.pages;
@@ -178,6 +178,15 @@ export class FactRecorder {
     const book = bookOf(stream, facts.cover!.correlationId, pages, nextSequence);
     return answer(this.#parts.log, book, pages.at(-1)!.position, duplicate);
   }
+}
+
+/** Facts carry their own keys: repeating the same ones is safe. */
+function withKey(error: unknown, text: string, key: string): unknown {
+  if (!(error instanceof DaybookError) || error.reason !== 'OUTCOME_UNKNOWN') return error;
+  return new DaybookError('OUTCOME_UNKNOWN', `${text}: ${error.message}; record the same facts again`, {
+    metadata: { idempotency_key: key },
+    cause: error,
+  });
 }
 
 function keyOf(stream: StreamKey, page: EventPage): OutcomeKey {

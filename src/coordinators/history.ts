@@ -1,7 +1,7 @@
 // The history that one command is decided against: what the cache holds, and the rest from the store as it is asked for.
 
 import type { History, HistoryPart } from '../component.ts';
-import { type EventPage, pageBytes, type Snapshot } from '../model/book.ts';
+import { type EventPage, pageBytes, payloadBytes, type Snapshot } from '../model/book.ts';
 import type { StreamKey } from '../model/stream.ts';
 import type { HotHistory } from './hot-cache.ts';
 import type { UpcastingReads } from './upcasting.ts';
@@ -55,7 +55,7 @@ export class CachedHistory implements History {
 }
 
 function part(snapshot: Snapshot | undefined, from: number, pages: EventPage[]): HistoryPart {
-  let bytes = snapshot === undefined ? 0 : pageBytes({ event: snapshot.state });
+  let bytes = snapshot === undefined ? 0 : payloadBytes(snapshot.state);
   for (const page of pages) bytes += pageBytes(page);
   return { snapshot, from, pages, bytes };
 }
@@ -65,7 +65,7 @@ function* split(whole: HistoryPart, maxBytes: number): Generator<HistoryPart, vo
   let snapshot = whole.snapshot;
   let begin = 0;
   while (begin < whole.pages.length || snapshot !== undefined) {
-    let bytes = snapshot === undefined ? 0 : pageBytes({ event: snapshot.state });
+    let bytes = snapshot === undefined ? 0 : payloadBytes(snapshot.state);
     let end = begin;
     while (end < whole.pages.length) {
       bytes += pageBytes(whole.pages[end]!);

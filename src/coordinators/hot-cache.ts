@@ -1,7 +1,7 @@
 // Histories of aggregates that were used lately. Bounded in bytes, over all and for each; an entry may hold only the
 // newest pages, which is all that a host needs that keeps state.
 
-import { type EventPage, pageBytes, type Snapshot } from '../model/book.ts';
+import { type EventPage, pageBytes, payloadBytes, type Snapshot } from '../model/book.ts';
 
 export interface CacheLimits {
   hotCacheBytes: number;
@@ -144,7 +144,7 @@ export class HotCache {
 }
 
 function sizeOf(snapshot: Snapshot | undefined, pages: readonly EventPage[]): number {
-  let bytes = snapshot === undefined ? 0 : pageBytes({ event: snapshot.state });
+  let bytes = snapshot === undefined ? 0 : payloadBytes(snapshot.state);
   for (const page of pages) bytes += pageBytes(page);
   return bytes;
 }

@@ -2,11 +2,10 @@ import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import { completeCommand, completeCover } from '../coordinators/answers.ts';
 import type { DryRunner } from '../coordinators/dry-run.ts';
 import type { FactRecorder } from '../coordinators/facts.ts';
-import { invalid } from '../errors.ts';
 import type { DryRunRequest, DryRunResponse, RecordRequest } from '../gen/daybook/v1/coordinators.ts';
 import type { SyncCommandBook } from '../gen/daybook/v1/gateway.ts';
 import { unary } from './calls.ts';
-import { executeSync, type GatewayParts } from './gateway.ts';
+import { executeSync, type GatewayParts, withTrace } from './gateway.ts';
 import { pointOf } from './query.ts';
 
 export interface BusinessServiceParts extends GatewayParts {
@@ -17,8 +16,8 @@ export interface BusinessServiceParts extends GatewayParts {
 export function businessService(parts: BusinessServiceParts): UntypedServiceImplementation {
   const { facts, dryRunner, runtime } = parts;
   return {
-    handle: unary(parts, (request: SyncCommandBook, caller) =>
-      executeSync(parts, request.command, request.syncMode, caller),
+    handle: unary(parts, (request: SyncCommandBook, caller, call) =>
+      executeSync(parts, withTrace(request.command, call), request.syncMode, caller),
     ),
 
     record: unary(parts, (request: RecordRequest, caller) => {
@@ -26,8 +25,8 @@ export function businessService(parts: BusinessServiceParts): UntypedServiceImpl
       return facts.record(request.facts, request.askAggregate, caller);
     }),
 
-    dryRun: unary(parts, async ({ command, asOf }: DryRunRequest, caller): Promise<DryRunResponse> => {
-      if (command === undefined) throw invalid('command', 'command: expected a command book, found none');
+    dryRun: unary(parts, async ({ command: given, asOf }: DryRunRequest, caller, call): Promise<DryRunResponse> => {
+      const command = withTrace(given, call);
       completeCommand(command, runtime);
       const answer = await dryRunner.run(command, asOf && pointOf(asOf, 'as_of'), caller);
       const result =

@@ -1,4 +1,4 @@
-import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { Metadata, ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
 import { completeCommand } from '../coordinators/answers.ts';
 import type { BusinessCoordinator } from '../coordinators/business.ts';
 import type { Caller } from '../coordinators/caller.ts';
@@ -37,24 +37,23 @@ const STREAM_TIME_MAX_MS = 86_400_000;
 
 export function gatewayService(parts: GatewayParts): UntypedServiceImplementation {
   return {
-    execute: unary(parts, (command: CommandBook, caller, call) => {
-      takeTrace(command, call.metadata.get('traceparent')[0], call.metadata.get('tracestate')[0]);
-      return execute(parts, command, caller);
-    }),
-    executeSync: unary(parts, (request: SyncCommandBook, caller) =>
-      executeSync(parts, request.command, request.syncMode, caller),
+    execute: unary(parts, (command: CommandBook, caller, call) => execute(parts, withTrace(command, call), caller)),
+    executeSync: unary(parts, (request: SyncCommandBook, caller, call) =>
+      executeSync(parts, withTrace(request.command, call), request.syncMode, caller),
     ),
-    executeStream: serverStream(parts, (command: CommandBook, caller) => follow(parts, command, caller)),
-    executeStreamResponseCount: serverStream(parts, (request: ExecuteStreamCountRequest, caller) => {
+    executeStream: serverStream(parts, (command: CommandBook, caller, call) =>
+      follow(parts, withTrace(command, call), caller),
+    ),
+    executeStreamResponseCount: serverStream(parts, (request: ExecuteStreamCountRequest, caller, call) => {
       if (request.count < 1) throw invalid('count', `count: expected at least 1, found ${request.count}`);
-      return limitCount(follow(parts, present(request.command), caller), request.count);
+      return limitCount(follow(parts, withTrace(request.command, call), caller), request.count);
     }),
-    executeStreamResponseTime: serverStream(parts, (request: ExecuteStreamTimeRequest, caller) => {
+    executeStreamResponseTime: serverStream(parts, (request: ExecuteStreamTimeRequest, caller, call) => {
       const timeoutMs = request.timeoutMs;
       if (timeoutMs < 1 || timeoutMs > STREAM_TIME_MAX_MS) {
         throw invalid('timeout_ms', `timeout_ms: expected 1 to ${STREAM_TIME_MAX_MS}, found ${timeoutMs}`);
       }
-      return follow(parts, present(request.command), caller, timeoutMs);
+      return follow(parts, withTrace(request.command, call), caller, timeoutMs);
     }),
     executePipelined: (call: ServerDuplexStream<PipelinedCommands | Refused, PipelinedResults>) =>
       new Pipeline(parts, call),
@@ -82,18 +81,20 @@ export function executeSync(
         )
       : invalid('sync_mode', `sync_mode: expected NONE, SIMPLE or CASCADE, found ${mode}`);
   }
-  return execute(parts, present(command), caller);
-}
-
-function present(command: CommandBook | undefined): CommandBook {
   if (command === undefined) throw invalid('command', 'command: expected a command book, found none');
-  return command;
+  return execute(parts, command, caller);
 }
 
-function takeTrace(command: CommandBook, traceparent: unknown, tracestate: unknown): void {
-  if (typeof traceparent !== 'string' || command.metadata.traceparent !== undefined) return;
-  command.metadata.traceparent = traceparent;
-  if (typeof tracestate === 'string') command.metadata.tracestate = tracestate;
+/** The command, which must be there; the trace context of the call is its own, unless it brought one. */
+export function withTrace(command: CommandBook | undefined, call: { metadata: Metadata }): CommandBook {
+  if (command === undefined) throw invalid('command', 'command: expected a command book, found none');
+  const [traceparent] = call.metadata.get('traceparent');
+  if (typeof traceparent === 'string' && command.metadata.traceparent === undefined) {
+    command.metadata.traceparent = traceparent;
+    const [tracestate] = call.metadata.get('tracestate');
+    if (typeof tracestate === 'string') command.metadata.tracestate = tracestate;
+  }
+  return command;
 }
 
 /** The command's own book, then every later book with its correlation id; for so long after the first, if a time is given. */
@@ -144,9 +145,9 @@ function resultBytes({ result }: PipelinedResult): number {
   return bytes;
 }
 
-function expired(timeoutMs: number): DaybookError {
+function expired({ command, timeoutMs }: PipelinedCommand): DaybookError {
   return new DaybookError('COMPONENT_TIMEOUT', `the command's time of ${timeoutMs} ms ran out before it was decided`, {
-    metadata: { timeout_ms: timeoutMs },
+    metadata: { component: command?.cover?.domain ?? '', timeout_ms: timeoutMs },
   });
 }
 
@@ -206,7 +207,7 @@ class Pipeline {
     const over = new AbortController();
     const abort = () => over.abort(this.#caller.signal.reason);
     this.#caller.signal.addEventListener('abort', abort);
-    const deadline = this.#parts.deadlines.add(deadlineMs, () => over.abort(expired(item.timeoutMs)));
+    const deadline = this.#parts.deadlines.add(deadlineMs, () => over.abort(expired(item)));
     try {
       return await executeSync(this.#parts, item.command, item.syncMode, { deadlineMs, signal: over.signal });
     } finally {

@@ -181,6 +181,7 @@ function synchronize(parts: QueryServiceParts, call: ServerDuplexStream<Query | 
     if (synchronizer.size >= SYNCHRONIZED_MAX) {
       throw new DaybookError('OVERLOADED', `one call synchronizes at most ${SYNCHRONIZED_MAX} aggregates`, {
         metadata: { limit: 'synchronized_aggregates' },
+        retryDelayMs: 1000,
       });
     }
     for await (const book of synchronizer.add(stream, lackingFrom(request))) {

@@ -109,9 +109,39 @@ export interface Rejection {
   page: number;
 }
 
-/** Bytes that a page costs in memory and on the wire, near enough for limits: payload, type and a constant. */
-export function pageBytes(page: { event: Any | undefined }): number {
-  return page.event === undefined ? 128 : 128 + page.event.value.length + page.event.typeUrl.length;
+/** Bytes that a payload costs in memory and on the wire, near enough for limits. */
+export function payloadBytes(payload: Any | undefined): number {
+  return payload === undefined ? 64 : 64 + payload.value.length + payload.typeUrl.length;
+}
+
+/** The same of a page: payload, metadata, origin and a constant. */
+export function pageBytes(page: EventPage): number {
+  return 64 + payloadBytes(page.event) + metadataBytes(page.metadata) + originBytes(page.origin);
+}
+
+export function metadataBytes(metadata: { [key: string]: string }): number {
+  let bytes = 0;
+  for (const key in metadata) bytes += 4 + utf8Length(key) + utf8Length(metadata[key]!);
+  return bytes;
+}
+
+function originBytes(origin: Origin | undefined): number {
+  if (origin === undefined) return 0;
+  let bytes = origin.source === undefined ? 0 : 256;
+  bytes += origin.component.length + origin.logId.length + origin.externalSource.length + origin.externalId.length;
+  for (const command of origin.commands) bytes += 2 + command.length;
+  return bytes;
+}
+
+/** Of a text in UTF-8, without making the bytes. */
+export function utf8Length(text: string): number {
+  let bytes = text.length;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    // Each half of a surrogate pair is one unit and two of its four bytes.
+    if (unit > 0x7f) bytes += unit > 0x7ff && (unit < 0xd800 || unit > 0xdfff) ? 2 : 1;
+  }
+  return bytes;
 }
 
 /** The name in a type URL: what follows the last slash. */

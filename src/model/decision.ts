@@ -50,8 +50,7 @@ export function stampDecision(reply: EventBook, stamp: Stamp, limits: DecisionLi
   for (let i = 0; i < count; i++) {
     const page = reply.pages[i]!;
     checkPage(page, i, stamp, limits);
-    bytes += pageBytes(page);
-    pages.push({
+    const stamped: EventPage = {
       sequence: stamp.nextSequence + i,
       createdAt: stamp.createdAt,
       event: page.event,
@@ -60,7 +59,9 @@ export function stampDecision(reply: EventBook, stamp: Stamp, limits: DecisionLi
       metadata: merge(stamp.command.metadata, page.metadata),
       unitId: stamp.unitId,
       occurredAt: undefined,
-    });
+    };
+    bytes += pageBytes(stamped);
+    pages.push(stamped);
   }
   if (bytes > limits.eventBytesPerReply) {
     throw fault(

@@ -1,7 +1,7 @@
 // What a book must look like before anything is done with it. Every check names the field as the wire does.
 
 import { DaybookError, invalid } from '../errors.ts';
-import { type Any, type CommandBook, type Cover, pageBytes } from './book.ts';
+import { type Any, type CommandBook, type Cover, metadataBytes, payloadBytes, utf8Length } from './book.ts';
 import type { StreamKey } from './stream.ts';
 
 export interface CommandLimits {
@@ -88,7 +88,7 @@ export function checkMetadata(metadata: { [key: string]: string }, field: string
   for (const key in metadata) {
     const value = metadata[key]!;
     if (key.includes('\0') || value.includes('\0')) throw invalid(field, `${field}: a NUL character is not allowed`);
-    size += key.length + value.length;
+    size += utf8Length(key) + utf8Length(value);
   }
   if (size > METADATA_BYTES) throw tooLarge(field, size, METADATA_BYTES);
 }
@@ -99,10 +99,10 @@ export function tooLarge(field: string, size: number, limit: number): DaybookErr
   });
 }
 
-/** Payload bytes of a command, for limits in bytes. */
+/** What a command costs, for limits in bytes. */
 export function commandBytes(command: CommandBook): number {
-  let bytes = 0;
-  for (const page of command.pages) bytes += pageBytes({ event: page.command });
+  let bytes = metadataBytes(command.metadata);
+  for (const page of command.pages) bytes += payloadBytes(page.command);
   return bytes;
 }
 

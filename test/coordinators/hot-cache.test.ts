@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { HotCache, type HotHistory } from '../../src/coordinators/hot-cache.ts';
-import { type EventPage, pageBytes, type Snapshot } from '../../src/model/book.ts';
+import { type EventPage, pageBytes, payloadBytes, type Snapshot } from '../../src/model/book.ts';
 import { any, eventPage } from '../support/books.ts';
 
 const TYPE = any('Deposited').typeUrl;
@@ -113,7 +113,7 @@ describe('bounds', () => {
             const hot = cache.get(name);
             if (hot === undefined) continue;
             checkEntry(hot);
-            bytes += 512 + (hot.snapshot === undefined ? 0 : pageBytes({ event: hot.snapshot.state }));
+            bytes += 512 + (hot.snapshot === undefined ? 0 : payloadBytes(hot.snapshot.state));
             for (const kept of hot.pages) bytes += pageBytes(kept);
           }
           assert.equal(cache.bytes, bytes);

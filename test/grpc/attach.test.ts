@@ -3,12 +3,15 @@ import { test } from 'node:test';
 import type { ServiceError } from '@grpc/grpc-js';
 import type { CoordinatorMessage, Reply } from '../../src/gen/daybook/v1/component.ts';
 import type { PipelinedCommands, PipelinedResults } from '../../src/gen/daybook/v1/gateway.ts';
+import { EventBook } from '../../src/gen/daybook/v1/types.ts';
 import type { CommandResponse } from '../../src/model/book.ts';
+import { openMemory } from '../../src/stores/memory.ts';
 import { any, command, eventBook, newRoot, textOf } from '../support/books.ts';
 import { detailsOf, type TestClient, type TestHost, testDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
 import { failsWith } from '../support/failures.ts';
 import { commandOf, eventsReply, hello, hostAccount, introduce, nextWork } from '../support/hosting.ts';
+import { page, writing } from '../support/store-units.ts';
 
 function execute(client: TestClient, book: ReturnType<typeof command>, deadlineMs?: number): Promise<CommandResponse> {
   return client.unary('gateway.execute', book, deadlineMs === undefined ? {} : { deadlineMs });
@@ -317,7 +320,7 @@ test('a deadline that passes: COMPONENT_TIMEOUT, Cancel to the host, and the nex
   const root = newRoot();
   const first = execute(client, command(root, any('Deposit', '1')));
   const slow = await nextWork(host);
-  await assert.rejects(first, failsWith('COMPONENT_TIMEOUT', { component: 'account' }));
+  await assert.rejects(first, failsWith('COMPONENT_TIMEOUT', { component: 'account', timeout_ms: '100' }));
   const cancel = await eventually('Cancel', () => host.messages.flatMap(({ cancels }) => cancels)[0]);
   assert.equal(cancel.workId, slow.workId);
   host.messages.length = 0;
@@ -512,4 +515,46 @@ test('a stopping daemon tells its components, finishes their work and ends their
   await eventually('Drain', () => host.messages.some(({ drain }) => drain !== undefined));
   host.stream.end();
   await stopped;
+});
+
+test('trap 27: a history that is mostly metadata is chunked by its real size, and the stream goes on', async () => {
+  const store = openMemory({
+    logId: '00000000-0000-7000-8000-00000000000a',
+    incarnation: '00000000-0000-7000-8000-00000000000b',
+  });
+  const root = newRoot();
+  const stream = { tenant: '', domain: 'account', root };
+  for (let i = 0; i < 24; i++) {
+    const metadata = { note: 'é'.repeat(8000) };
+    const pages = Array.from({ length: 100 }, () => page({ event: any('Deposited', '1'), metadata }));
+    await store.commit([writing(stream, { kind: 'any' }, pages)]);
+  }
+  await using daemon = await testDaemon({ store });
+  const client = daemon.client();
+  const host = client.attach();
+  await introduce(host, { keepsState: true });
+  const answer = execute(client, command(root, any('Deposit', '1')));
+  let pages = 0;
+  for (;;) {
+    const message = await host.next();
+    for (const { events } of message.history) {
+      const size = EventBook.encode(events!).finish().length;
+      assert.ok(size <= 1.1 * (1 << 20), `${size}`);
+      pages += events!.pages.length;
+    }
+    const [work] = message.work;
+    if (work === undefined) continue;
+    assert.equal(pages, 2400);
+    host.send({ replies: [eventsReply(work.workId, eventBook([]))] });
+    break;
+  }
+  await answer;
+  const query = {
+    cover: { root: { value: root }, domain: 'account', correlationId: '', tenant: '' },
+    selection: undefined,
+    consistencyToken: '',
+  };
+  await assert.rejects(client.unary('query.getEventBook', query), failsWith('TOO_LARGE'));
+  const books = await client.serverStream<EventBook>('query.getEvents', query).toArray();
+  assert.equal(books.flatMap((book: EventBook) => book.pages).length, 2400);
 });

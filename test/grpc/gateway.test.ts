@@ -200,15 +200,29 @@ test('ExecuteSync: NONE is served; other modes answer UNIMPLEMENTED as long as n
   );
 });
 
-test('the trace context of a call reaches its events', async () => {
+test('the trace context of a call reaches its events, whichever call it is', async () => {
   await using opened = await open();
+  const { client } = opened;
   const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
-  const answer = await opened.client.unary<CommandResponse>(
-    'gateway.execute',
-    command(newRoot(), any('Deposit', '1')),
-    { metadata: { traceparent } },
+  const metadata = { traceparent };
+  const deposit = () => command(newRoot(), any('Deposit', '1'));
+  const wrapped = () => ({ command: deposit(), syncMode: 0, waitTimeout: undefined });
+  const events = [
+    (await client.unary<CommandResponse>('gateway.execute', deposit(), { metadata })).events!,
+    (await client.unary<CommandResponse>('gateway.executeSync', wrapped(), { metadata })).events!,
+    (await client.unary<CommandResponse>('business.handle', wrapped(), { metadata })).events!,
+    ...(await client
+      .serverStream<EventBook>('gateway.executeStreamResponseCount', { command: deposit(), count: 1 }, metadata)
+      .toArray()),
+  ];
+  assert.deepEqual(
+    events.map(({ pages }) => pages[0]!.metadata.traceparent),
+    [traceparent, traceparent, traceparent, traceparent],
   );
-  assert.equal(answer.events!.pages[0]!.metadata.traceparent, traceparent);
+  const own = deposit();
+  own.metadata.traceparent = 'mine';
+  const kept = await client.unary<CommandResponse>('gateway.execute', own, { metadata });
+  assert.equal(kept.events!.pages[0]!.metadata.traceparent, 'mine');
 });
 
 /** A pipelined stream as a client sees it. */

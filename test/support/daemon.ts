@@ -142,13 +142,20 @@ export class TestClient {
     return this.#client.makeServerStreamRequest(path, (bytes: Buffer) => bytes, responseDeserialize, request).toArray();
   }
 
-  serverStream<Response>(name: string, request: unknown): ClientReadableStream<Response> {
+  serverStream<Response>(
+    name: string,
+    request: unknown,
+    headers: Record<string, string> = {},
+  ): ClientReadableStream<Response> {
     const { path, requestSerialize, responseDeserialize } = this.#method(name);
+    const metadata = new Metadata();
+    for (const [key, value] of Object.entries(headers)) metadata.set(key, value);
     const stream = this.#client.makeServerStreamRequest(
       path,
       requestSerialize,
       responseDeserialize as (bytes: Buffer) => Response,
       request,
+      metadata,
     );
     this.#streams.push(stream);
     return stream;

@@ -2,7 +2,7 @@
 // write-ahead log from being folded back into the file.
 
 import type { DatabaseSync } from 'node:sqlite';
-import { pageBytes, typeName } from '../../model/book.ts';
+import { typeName } from '../../model/book.ts';
 import type { LogFilter } from '../../model/filter.ts';
 import type { StreamKey } from '../../model/stream.ts';
 import type { OpenStream, ReadLog, StoredOutcome, StreamRange } from '../../store.ts';
@@ -108,5 +108,6 @@ function wanted(filter: LogFilter, book: readonly queries.LogEventRow[]): boolea
 }
 
 function bytesOf(row: queries.PageRow): number {
-  return pageBytes({ event: { typeUrl: row.typeUrl, value: row.payload } });
+  const texts = Buffer.byteLength(row.origin ?? '') + Buffer.byteLength(row.metadata ?? '');
+  return 128 + row.typeUrl.length + row.payload.length + texts;
 }

@@ -303,7 +303,10 @@ export interface HistoryChunk {
   events:
     | EventBook
     | undefined;
-  /** The first of this work: the history begins anew with it, whatever you hold of the aggregate. */
+  /**
+   * The first of this work: the history begins with it, apart from what you hold of the aggregate. When the work has come, it
+   * replaces what you hold, unless that work is a dry run.
+   */
   first: boolean;
 }
 
