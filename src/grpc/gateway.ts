@@ -34,8 +34,15 @@ const PIPELINE_WINDOW = 2048;
 /** A message takes no further result beyond this. */
 const FRAME_BYTES = 512 * 1024;
 const STREAM_TIME_MAX_MS = 86_400_000;
+/** Of a pipelined stream, however it comes. */
+const ENDS = ['finish', 'cancelled', 'error'] as const;
 
-export function gatewayService(parts: GatewayParts): UntypedServiceImplementation {
+/** `closing` is aborted when no command is in hand any more, and none is taken. */
+export function gatewayService(parts: GatewayParts, closing: AbortSignal): UntypedServiceImplementation {
+  const pipelines = new Set<Pipeline>();
+  closing.addEventListener('abort', () => {
+    for (const pipeline of pipelines) pipeline.close();
+  });
   return {
     execute: unary(parts, (command: CommandBook, caller, call) => execute(parts, withTrace(command, call), caller)),
     executeSync: unary(parts, (request: SyncCommandBook, caller, call) =>
@@ -55,8 +62,11 @@ export function gatewayService(parts: GatewayParts): UntypedServiceImplementatio
       }
       return follow(parts, withTrace(request.command, call), caller, timeoutMs);
     }),
-    executePipelined: (call: ServerDuplexStream<PipelinedCommands | Refused, PipelinedResults>) =>
-      new Pipeline(parts, call),
+    executePipelined: (call: ServerDuplexStream<PipelinedCommands | Refused, PipelinedResults>) => {
+      const pipeline = new Pipeline(parts, call);
+      pipelines.add(pipeline);
+      for (const end of ENDS) call.on(end, () => pipelines.delete(pipeline));
+    },
   };
 }
 
@@ -175,7 +185,14 @@ class Pipeline {
     call.on('error', (error) => parts.log.debug({ err: error }, 'a pipelined stream broke'));
   }
 
+  /** Ends the stream as soon as nothing is in hand. A client repeats what was not answered, elsewhere. */
+  close(): void {
+    this.#ended = true;
+    this.#endWhenDone();
+  }
+
   #receive(frame: PipelinedCommands | Refused): void {
+    if (this.#call.writableEnded) return;
     if (frame instanceof Refused) {
       const { message } = frame as { message: PipelinedCommands | undefined };
       const ids = message === undefined || message.commands.length === 0 ? [0] : message.commands.map(({ id }) => id);

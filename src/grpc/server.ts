@@ -1,6 +1,14 @@
 // Registers everything that the gRPC API offers. What is not built yet is not registered: the transport answers UNIMPLEMENTED.
 
-import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { lstat, unlink } from 'node:fs/promises';
+import { connect } from 'node:net';
+import {
+  Server,
+  ServerCredentials,
+  type ServerWritableStream,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { ComponentHostDefinition } from '../gen/daybook/v1/component.ts';
 import { BusinessCoordinatorDefinition } from '../gen/daybook/v1/coordinators.ts';
@@ -21,7 +29,7 @@ export interface ApiServer {
   readonly address: string | undefined;
   readonly socket: string | undefined;
   setServing(serving: boolean): void;
-  /** Ends idle connections, waits for calls under way, at most so long. */
+  /** Ends idle connections and idle streams, waits for calls under way, at most so long. */
   close(timeoutMs: number): Promise<void>;
 }
 
@@ -39,8 +47,9 @@ export async function openServer(
     'grpc.keepalive_time_ms': 30_000,
     'grpc.keepalive_timeout_ms': 10_000,
   });
+  const closing = new AbortController();
   const services: [GenericService, UntypedServiceImplementation][] = [
-    [CommandGatewayDefinition, gatewayService(parts)],
+    [CommandGatewayDefinition, gatewayService(parts, closing.signal)],
     [BusinessCoordinatorDefinition, businessService(parts)],
     [EventQueryDefinition, queryService(parts)],
     [EventStreamDefinition, eventStreamService(parts)],
@@ -50,8 +59,7 @@ export async function openServer(
   for (const [service, implementation] of services) {
     server.addService(serverDefinition(service, parts.limits.messageBytes), implementation);
   }
-  const health = new HealthImplementation({ '': 'NOT_SERVING' });
-  health.addToServer(server);
+  const health = addHealth(server, closing.signal);
   if (listen.reflection) {
     // Loads a library that nothing else needs at the start.
     const { addReflection } = await import('./reflection.ts');
@@ -60,13 +68,39 @@ export async function openServer(
 
   const { address } = listen;
   const port = address && (await bind(server, hostPort(address.host, address.port)));
-  if (listen.socket !== undefined) await bind(server, `unix:${listen.socket}`);
+  if (listen.socket !== undefined) {
+    await removeStaleSocket(listen.socket);
+    await bind(server, `unix:${listen.socket}`);
+  }
   return {
     address: address && hostPort(address.host, port!),
     socket: listen.socket,
     setServing: (serving) => health.setStatus('', serving ? 'SERVING' : 'NOT_SERVING'),
-    close: (timeoutMs) => close(server, timeoutMs),
+    close: (timeoutMs) => {
+      closing.abort();
+      return close(server, timeoutMs);
+    },
   };
+}
+
+/** Watches have no end of their own: they would hold the server's close up. */
+function addHealth(server: Server, closing: AbortSignal): HealthImplementation {
+  const health = new HealthImplementation({ '': 'NOT_SERVING' });
+  const watches = new Set<ServerWritableStream<unknown, unknown>>();
+  closing.addEventListener('abort', () => {
+    for (const call of watches) call.end();
+  });
+  const addService = (definition: ServiceDefinition, { watch, ...others }: UntypedServiceImplementation) =>
+    server.addService(definition, {
+      ...others,
+      watch: (call: ServerWritableStream<unknown, unknown>) => {
+        watches.add(call);
+        call.on('cancelled', () => watches.delete(call));
+        (watch as (call: ServerWritableStream<unknown, unknown>) => void)(call);
+      },
+    });
+  health.addToServer({ addService } as never);
+  return health;
 }
 
 function bind(server: Server, target: string): Promise<number> {
@@ -76,6 +110,20 @@ function bind(server: Server, target: string): Promise<number> {
       else reject(new Error(`cannot listen on ${target}: ${error.message}`, { cause: error }));
     });
   });
+}
+
+/** A daemon that was killed leaves its socket behind. Where somebody answers, or what is no socket, stays. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (!found?.isSocket()) return;
+  const refused = await new Promise<boolean>((resolve) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      resolve(false);
+    });
+    probe.on('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNREFUSED'));
+  });
+  if (refused) await unlink(path);
 }
 
 function close(server: Server, timeoutMs: number): Promise<void> {

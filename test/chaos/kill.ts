@@ -13,9 +13,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { attach, connect } from '@daybook/client';
 import { type Running, runCli, startCli } from '../support/cli.ts';
+import { seeded } from '../support/random.ts';
 import { Auditor } from './auditor.ts';
 import { DOMAIN, ledger } from './ledger.ts';
-import { Load, seeded } from './load.ts';
+import { Load } from './load.ts';
 
 const USAGE = 'usage: npm run chaos:kill -- [--kills <n>] [--seed <n>] [--aggregates <n>]';
 /** A daemon lives so long at most, from its first answer. */

@@ -11,21 +11,8 @@ import {
   rootOf,
   SequenceConflict,
 } from '@daybook/client';
+import { type Random, seeded } from '../support/random.ts';
 import { DOMAIN, payload } from './ledger.ts';
-
-/** In [0, 1). */
-export type Random = () => number;
-
-export function seeded(seed: number): Random {
-  let state = seed | 0;
-  return () => {
-    // Mulberry32.
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 export type Answer = {
   /** Of everything in it but whether it is a duplicate. */
