@@ -59,11 +59,12 @@ export async function openServer(
   for (const [service, implementation] of services) {
     server.addService(serverDefinition(service, parts.limits.messageBytes), implementation);
   }
-  const health = addHealth(server, closing.signal);
+  const names = ['', ...services.map(([service]) => service.fullName)];
+  const health = addHealth(server, closing.signal, names);
   if (listen.reflection) {
     // Loads a library that nothing else needs at the start.
     const { addReflection } = await import('./reflection.ts');
-    await addReflection(server, [...services.map(([service]) => service.fullName), 'grpc.health.v1.Health']);
+    await addReflection(server, [...names.slice(1), 'grpc.health.v1.Health']);
   }
 
   const { address } = listen;
@@ -75,7 +76,9 @@ export async function openServer(
   return {
     address: address && hostPort(address.host, port!),
     socket: listen.socket,
-    setServing: (serving) => health.setStatus('', serving ? 'SERVING' : 'NOT_SERVING'),
+    setServing: (serving) => {
+      for (const name of names) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
+    },
     close: (timeoutMs) => {
       closing.abort();
       return close(server, timeoutMs);
@@ -84,8 +87,8 @@ export async function openServer(
 }
 
 /** Watches have no end of their own: they would hold the server's close up. */
-function addHealth(server: Server, closing: AbortSignal): HealthImplementation {
-  const health = new HealthImplementation({ '': 'NOT_SERVING' });
+function addHealth(server: Server, closing: AbortSignal, names: string[]): HealthImplementation {
+  const health = new HealthImplementation(Object.fromEntries(names.map((name) => [name, 'NOT_SERVING'])));
   const watches = new Set<ServerWritableStream<unknown, unknown>>();
   closing.addEventListener('abort', () => {
     for (const call of watches) call.end();

@@ -70,13 +70,14 @@ async function probe({ daemon }: TestDaemon, path: string, method = 'GET'): Prom
 }
 
 describe('health', () => {
-  test('over gRPC and HTTP: serving, and not while draining, when work in hand is still finished', async () => {
+  test('trap 30: over gRPC and HTTP: serving, and not while draining, when work in hand is still finished', async () => {
     await using daemon = await testDaemon();
     const host = daemon.client().attach();
     await introduce(host);
     const health = healthClient(daemon.address);
     const watch = health.watch();
     assert.equal(await health.check(), 'SERVING');
+    assert.equal(await health.check('daybook.v1.CommandGateway'), 'SERVING');
     await eventually('the watcher is told', () => watch.seen.length === 1);
     assert.deepEqual(await probe(daemon, '/livez'), [200, { alive: true }]);
     const [ready, state] = await probe(daemon, '/readyz');
@@ -87,6 +88,7 @@ describe('health', () => {
     const work = await nextWork(host);
     const stopped = daemon.daemon.stop();
     assert.equal(await health.check(), 'NOT_SERVING');
+    assert.equal(await health.check('daybook.v1.CommandGateway'), 'NOT_SERVING');
     await eventually('the watcher is told', () => watch.seen.length === 2);
     assert.deepEqual(watch.seen, ['SERVING', 'NOT_SERVING']);
     const [draining, { parts }] = await probe(daemon, '/readyz');
