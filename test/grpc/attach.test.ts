@@ -558,3 +558,55 @@ test('trap 27: a history that is mostly metadata is chunked by its real size, an
   const books = await client.serverStream<EventBook>('query.getEvents', query).toArray();
   assert.equal(books.flatMap((book: EventBook) => book.pages).length, 2400);
 });
+
+test('an attached host gets the snapshot of its own schema version and the pages after it, and no other version', async () => {
+  await using daemon = await testDaemon({ env: { DAYBOOK__LIMITS__SNAPSHOT_AFTER_PAGES: '3' } });
+  const client = daemon.client();
+  const root = newRoot();
+  const deposit = () => execute(client, command(root, any('Deposit', '1')));
+  const first = client.attach();
+  await introduce(first, { snapshotSchemaVersion: 1 });
+  const wanted: boolean[] = [];
+  for (let i = 0; i < 5; i++) {
+    const answer = deposit();
+    const work = await nextWork(first);
+    const { snapshotWanted } = commandOf(work);
+    wanted.push(snapshotWanted);
+    const book = eventBook([any('Deposited', '1')]);
+    // Its state includes the event of the same reply.
+    if (snapshotWanted)
+      book.snapshot = { sequence: 0, state: any('State', String(i + 1)), retention: 0, schemaVersion: 1 };
+    first.send({ replies: [eventsReply(work.workId, book)] });
+    await answer;
+  }
+  assert.deepEqual(wanted, [false, false, false, true, false]);
+
+  const historyFor = async (snapshotSchemaVersion: number) => {
+    const host = client.attach();
+    await introduce(host, { snapshotSchemaVersion });
+    const answer = deposit();
+    const work = await nextWork(host);
+    const { events } = commandOf(work);
+    host.send({ replies: [eventsReply(work.workId, eventBook([]))] });
+    await answer;
+    host.stream.cancel();
+    await host.whenEnded();
+    await eventually('the host to be gone', () =>
+      execute(client, command(newRoot(), any('Touch')), 300).then(
+        () => false,
+        (error) => detailsOf(error).reason === 'COMPONENT_UNAVAILABLE',
+      ),
+    );
+    return [events!.snapshot?.sequence, events!.pages.map(({ sequence }) => sequence)];
+  };
+  first.stream.cancel();
+  await first.whenEnded();
+  await eventually('the first to be gone', () =>
+    deposit().then(
+      () => false,
+      () => true,
+    ),
+  );
+  assert.deepEqual(await historyFor(1), [3, [4]]);
+  assert.deepEqual(await historyFor(2), [undefined, [0, 1, 2, 3, 4]]);
+});

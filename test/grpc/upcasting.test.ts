@@ -8,6 +8,8 @@ import type { ReadLogResponse } from '../../src/gen/daybook/v1/query.ts';
 import type { CommandResponse, EventBook, EventPage } from '../../src/model/book.ts';
 import type { Store } from '../../src/store.ts';
 import { openMemory } from '../../src/stores/memory.ts';
+import { exportLog } from '../../src/transfer/export.ts';
+import { importLog } from '../../src/transfer/import.ts';
 import { any, command, eventBook, newRoot, textOf, typeOf } from '../support/books.ts';
 import { type TestClient, type TestHost, testDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
@@ -224,4 +226,24 @@ test('a newer upcaster takes over, and histories that were kept are read again',
     pages.map((old) => ({ ...old, event: any('Deposited', textOf(old.event)) })),
   );
   await client.unary('gateway.execute', command(root, any('Withdraw', '750')));
+});
+
+test('an old log that was exported and imported elsewhere is seen in the new shape too, and stays as it was', async () => {
+  const root = newRoot();
+  const old = await oldLog(root);
+  const moved = openMemory({
+    logId: '00000000-0000-7000-8000-00000000000c',
+    incarnation: '00000000-0000-7000-8000-00000000000d',
+  });
+  async function* lines() {
+    for await (const { text } of exportLog(old)) yield Buffer.from(text);
+  }
+  await importLog(moved, lines());
+  const { books } = await moved.readLog({ after: 0, filter: {}, maxEvents: 10, maxBytes: 1 << 20 });
+  assert.deepEqual(shown(books.flatMap(({ pages }) => pages)), ['Paid 500', 'Paid 250']);
+  await using daemon = await testDaemon({ store: moved });
+  const client = daemon.client();
+  await hostUpcaster(client.attach());
+  const { pages } = await client.unary<EventBook>('query.getEventBook', query(root));
+  assert.deepEqual(shown(pages), ['Deposited 5', 'Deposited 2.5']);
 });
