@@ -1,8 +1,8 @@
 // What a store must offer. Two contracts that one backend normally implements together:
 //
 // - EventStore: the log. Append units, read a stream, read the log, snapshots, heads.
-// - WorkStore: what the daemon remembers about its own work. Idempotency outcomes so far; cursors, outbox, timers, parked
-//   keys and leases join when delivery does.
+// - WorkStore: what the daemon remembers about its own work. Idempotency outcomes, and for delivery: subscriptions and the
+//   cursors of their partitions, leases, parked keys, the outbox, timers and projections.
 //
 // `test/contract/store-contract.ts` says the same as tests; every member passes it.
 
@@ -70,6 +70,8 @@ export interface Unit {
    */
   snapshots: readonly { stream: StreamKey; snapshot: Snapshot }[];
   outcomes: readonly Outcome[];
+  /** What delivery does; absent for commands. */
+  work?: WorkPart;
 }
 
 /** Conflict and duplicate are data: they are answers, not failures. */
@@ -85,8 +87,188 @@ export type UnitResult =
   | { kind: 'conflict'; stream: StreamKey; expected: Expectation; actual: number }
   /** The outcome at `index` of the unit's outcomes was known, from another unit. */
   | { kind: 'duplicate'; index: number; outcome: StoredOutcome }
-  /** The unit was written under a lease that somebody else holds by now. */
-  | { kind: 'fenced' };
+  /**
+   * Something that the unit's work part builds on is not so any more: a lease (somebody else holds the partition), a cursor, a
+   * done mark, or the version of a row. `what` is for people.
+   */
+  | { kind: 'fenced'; what: string };
+
+/** Names one partition of one generation of a subscription. */
+export interface PartitionKey {
+  subscription: string;
+  generation: number;
+  /** From 0. */
+  partition: number;
+}
+
+export type SubscriptionKind = 'projector' | 'saga' | 'process_manager' | 'relay' | 'stream';
+
+/** What a subscription is, as its component declared it. */
+export interface SubscriptionDefinition {
+  name: string;
+  kind: SubscriptionKind;
+  generation: number;
+  /** Increases with each change of the declaration within a generation. */
+  version: number;
+  /** Any of these domains; empty: all. */
+  domains: readonly string[];
+  /** Any of these full event type names; empty: all. */
+  types: readonly string[];
+  /** How many partitions there are; never changes within a generation. */
+  partitions: number;
+  /** The position after which its cursors began. */
+  startAfter: number;
+  /** SIMPLE waits for it. */
+  sync: boolean;
+  /** Stopped by an operator. */
+  paused: boolean;
+}
+
+/** Everything up to `position` is finished for this partition; what is finished beyond has done marks. */
+export interface PartitionCursor extends PartitionKey {
+  position: number;
+  /** Increases with each change of owner. */
+  epoch: number;
+  /** The instance that holds the lease; `undefined`: nobody. */
+  owner: string | undefined;
+  /** Of the definition by which the owner filters. */
+  definitionVersion: number;
+}
+
+/** The one order within which events are handled: the stream, or tenant and correlation id, as text. */
+export type OrderingKey = string;
+
+export type ParkedState =
+  /** Tried again when `dueAtMicros` has come. */
+  | 'retrying'
+  /** Waits for somebody to replay or discard it. */
+  | 'dead'
+  /** Caught up to `through`; what comes later is the tail's. */
+  | 'draining';
+
+/** A key that is held up for one subscription: none of its events behind `position` is handled before it. */
+export interface ParkedKey {
+  partition: PartitionKey;
+  key: OrderingKey;
+  state: ParkedState;
+  /** The first event that was not handled, now. */
+  position: number;
+  /** Where it all began. */
+  firstPosition: number;
+  /** draining: the retry lane has handled everything up to here. Else 0. */
+  through: number;
+  /** Of the event at `position`. */
+  attempts: number;
+  dueAtMicros: number;
+  parkedAtMicros: number;
+  reason: string;
+  message: string;
+  /** Changes with every write. A change names the version it builds on; 0 for a row that must not be there. */
+  version: number;
+}
+
+/** Names a reaction's output for ever: the n-th output of the event at the position, for this subscription. */
+export interface OutboxKey {
+  logId: string;
+  incarnation: string;
+  subscription: string;
+  generation: number;
+  position: number;
+  index: number;
+}
+
+/** Something that a reaction wants done elsewhere. */
+export interface OutboxRow extends OutboxKey {
+  partition: number;
+  /** Rows of a lane are dispatched in order of position and index, one at a time. */
+  lane: string;
+  /** dead: blocks its lane until it is replayed or discarded. */
+  state: 'ready' | 'dead';
+  target: StreamKey;
+  correlationId: string;
+  kind: 'command' | 'fact' | 'notification';
+  /** Opaque to the store. */
+  body: Uint8Array;
+  attempts: number;
+  dueAtMicros: number;
+  /** Nobody wants it after this; `undefined`: for ever. */
+  expiresAtMicros: number | undefined;
+  createdAtMicros: number;
+  reason: string;
+  message: string;
+  version: number;
+}
+
+export interface TimerKey {
+  tenant: string;
+  /** The process manager. */
+  subscription: string;
+  /** The process, as text. */
+  process: OrderingKey;
+  name: string;
+}
+
+export interface TimerRow extends TimerKey {
+  partition: number;
+  correlationId: string;
+  dueAtMicros: number;
+  /** Opaque to the store. */
+  body: Uint8Array;
+  version: number;
+}
+
+export interface ProjectionKey {
+  tenant: string;
+  projector: string;
+  generation: number;
+  key: string;
+}
+
+/** One row of a read model. */
+export interface ProjectionRow extends ProjectionKey {
+  /** The stream that it was made from last. */
+  stream: StreamKey;
+  sequence: number;
+  position: number;
+  /** Opaque to the store; `undefined`: the row is gone, and is remembered as such. */
+  payload: { typeUrl: string; value: Uint8Array } | undefined;
+}
+
+/**
+ * What delivery does in a unit. Every comparison is made before the first write of the unit; any that fails makes the unit
+ * `fenced`, and nothing of it is stored.
+ */
+export interface WorkPart {
+  /** Leases that must still be held: the epoch of each partition's cursor. */
+  fences: readonly { partition: PartitionKey; epoch: number }[];
+  /**
+   * Cursors that move. `from` is where the cursor must be. Done marks at or below `to` go with it, and so do draining keys of the
+   * partition whose `through` it has reached.
+   */
+  cursors: readonly { partition: PartitionKey; epoch: number; from: number; to: number }[];
+  /** Events that are finished out of order. Fenced when one is marked already. */
+  done: readonly { partition: PartitionKey; position: number }[];
+  /** `version` of the row is the one it builds on; `row: undefined` removes it. */
+  parked: readonly { partition: PartitionKey; key: OrderingKey; version: number; row: ParkedKey | undefined }[];
+  /** New rows; fenced when one is there already. */
+  outboxAdded: readonly OutboxRow[];
+  /** Rows that change (all but key, lane and body), or go (`row: undefined`), by the version they build on. */
+  outboxChanged: readonly { key: OutboxKey; version: number; row: OutboxRow | undefined }[];
+  /** Set, set again, or removed (`row: undefined`). `version` is the one it builds on: 0, there must be none; `undefined`, whatever is there. */
+  timers: readonly { key: TimerKey; version: number | undefined; row: TimerRow | undefined }[];
+  /** All timers of these processes are removed. */
+  timersEnded: readonly { tenant: string; subscription: string; process: OrderingKey }[];
+  projections: readonly ProjectionRow[];
+}
+
+/** What a daemon of this log says of itself. */
+export interface InstanceRow {
+  instance: string;
+  /** Opaque to the store: what it hosts, its version, its address for peers. */
+  body: Uint8Array;
+  heartbeatAtMicros: number;
+  expiresAtMicros: number;
+}
 
 export type ListedOutcome = OutcomeKey & StoredOutcome;
 
@@ -242,7 +424,107 @@ export interface WorkStore {
   expireOutcomes(nowMicros: number, limit: number): Promise<number>;
 }
 
-export interface Store extends EventStore, WorkStore {
+/** The part of the WorkStore that delivery needs. Times are by the store's own clock, which all daemons of a log share. */
+export interface DeliveryStore {
+  /** Microseconds since 1970. */
+  now(): Promise<number>;
+
+  /** Says that this instance is there for `ttlMs`, and who else is. */
+  heartbeat(instance: string, body: Uint8Array, ttlMs: number): Promise<InstanceRow[]>;
+
+  /** The instance is gone: its heartbeat and all its leases. */
+  leave(instance: string): Promise<void>;
+
+  /**
+   * Makes a subscription known: a cursor for each partition at `startAfter`. Known already: a newer version replaces its
+   * declaration (not its partitions and start), an older one changes nothing. Returns what holds now.
+   */
+  declare(definition: SubscriptionDefinition): Promise<SubscriptionDefinition>;
+
+  /** All, in order of name and generation. */
+  listSubscriptions(): Promise<SubscriptionDefinition[]>;
+
+  /** Stops or goes on, for all daemons. */
+  setPaused(subscription: string, paused: boolean): Promise<void>;
+
+  /** Removes a generation with everything that belongs to it; projections in batches of at most `limit`. True when all is gone. */
+  removeGeneration(subscription: string, generation: number, limit: number): Promise<boolean>;
+
+  listCursors(subscription?: string): Promise<PartitionCursor[]>;
+
+  /**
+   * Takes a partition whose owner is gone (no live heartbeat) or that has none: a new epoch, and the definition's version. `undefined`
+   * when somebody else holds it, or the version is older than the one that it was held with before.
+   */
+  acquire(partition: PartitionKey, instance: string, definitionVersion: number): Promise<PartitionCursor | undefined>;
+
+  /** Gives a partition back, if it is still held with this epoch. */
+  release(partition: PartitionKey, epoch: number): Promise<void>;
+
+  /** Positions above the cursor that are finished, ascending. */
+  listDone(partition: PartitionKey): Promise<number[]>;
+
+  /** In order of subscription, generation, partition and key, after the given one. */
+  listParked(list: {
+    subscription?: string;
+    partition?: PartitionKey;
+    state?: ParkedState;
+    after?: { partition: PartitionKey; key: OrderingKey };
+    limit: number;
+  }): Promise<ParkedKey[]>;
+
+  countParked(): Promise<{ subscription: string; generation: number; state: ParkedState; count: number }[]>;
+
+  /**
+   * The first row of each lane of the partition, if it is ready and due; in order of position and index. A lane whose first row is dead
+   * or not due yet has none.
+   */
+  dueOutbox(partition: PartitionKey, nowMicros: number, limit: number): Promise<OutboxRow[]>;
+
+  /** When the next lane of the partition is due; `undefined`: nothing is ready. */
+  nextOutboxDue(partition: PartitionKey): Promise<number | undefined>;
+
+  readOutbox(key: OutboxKey): Promise<OutboxRow | undefined>;
+
+  /** In order of subscription, generation, position and index, after the given one. */
+  listOutbox(list: {
+    subscription?: string;
+    state?: 'ready' | 'dead';
+    correlation?: { tenant: string; correlationId: string };
+    after?: OutboxKey;
+    limit: number;
+  }): Promise<OutboxRow[]>;
+
+  /** Due timers of the partition, the earliest first. */
+  dueTimers(subscription: string, partition: number, nowMicros: number, limit: number): Promise<TimerRow[]>;
+
+  nextTimerDue(subscription: string, partition: number): Promise<number | undefined>;
+
+  readTimer(key: TimerKey): Promise<TimerRow | undefined>;
+
+  readProjection(key: ProjectionKey): Promise<ProjectionRow | undefined>;
+
+  /** In order of keys, after the given one; rows that are gone are left out. */
+  listProjections(list: {
+    tenant: string;
+    projector: string;
+    generation: number;
+    prefix: string;
+    after?: string;
+    limit: number;
+  }): Promise<ProjectionRow[]>;
+
+  /** The generation that readers of a projector get; 0 before the first is there. */
+  activeGeneration(projector: string): Promise<number>;
+
+  /**
+   * Makes `next` the generation that readers get, in one transaction that checks that each of its cursors is at or past the corresponding
+   * progress of `previous` (the least of its cursors, when partitions differ) and nothing of it is parked. False when that is not so.
+   */
+  switchGeneration(projector: string, previous: number, next: number): Promise<boolean>;
+}
+
+export interface Store extends EventStore, WorkStore, DeliveryStore {
   /** For people: which store this is, as `sqlite ./data/daybook.db`. Never holds a secret. */
   readonly description: string;
   close(): Promise<void>;
