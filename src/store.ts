@@ -59,7 +59,13 @@ export interface StoredOutcome {
 
 /** The smallest thing that commits: all of it or nothing. */
 export interface Unit {
-  /** A UUIDv7, 16 bytes; stored with each event. Sending the same unit again is safe, whatever it expects. */
+  /**
+   * A UUIDv7, 16 bytes; stored with each event. Sending the same unit again is safe, whatever it expects: it is `committed` where it
+   * was the first time, and nothing changes. A repeat is known by the unit's events, for ever; without events by its
+   * outcomes, as long as they are kept; and a unit with neither, but with a work part, by its id, which is kept until
+   * 65,536 later units of this kind are stored. (Rows that carry the id of their last unit would not do: a repeat also comes
+   * when its rows have gone, or when the next unit has been there.)
+   */
   unitId: Uint8Array;
   appends: readonly Append[];
   /** Of streams that the unit does not write. */
@@ -163,8 +169,18 @@ export interface ParkedKey {
   parkedAtMicros: number;
   reason: string;
   message: string;
-  /** Changes with every write. A change names the version it builds on; 0 for a row that must not be there. */
+  /**
+   * Given by the store with every write (so it does not matter in a row that is written), and never given again, not even when the row
+   * has gone and comes again. A change names the version it builds on; 0 for a row that must not be there.
+   */
   version: number;
+}
+
+export interface ParkedCount {
+  subscription: string;
+  generation: number;
+  state: ParkedState;
+  count: number;
 }
 
 /** Names a reaction's output for ever: the n-th output of the event at the position, for this subscription. */
@@ -196,6 +212,7 @@ export interface OutboxRow extends OutboxKey {
   createdAtMicros: number;
   reason: string;
   message: string;
+  /** As that of a parked key. */
   version: number;
 }
 
@@ -214,6 +231,7 @@ export interface TimerRow extends TimerKey {
   dueAtMicros: number;
   /** Opaque to the store. */
   body: Uint8Array;
+  /** As that of a parked key. */
   version: number;
 }
 
@@ -235,29 +253,35 @@ export interface ProjectionRow extends ProjectionKey {
 }
 
 /**
- * What delivery does in a unit. Every comparison is made before the first write of the unit; any that fails makes the unit
- * `fenced`, and nothing of it is stored.
+ * What delivery does in a unit. Every comparison is made before the first write of the unit, with what was there before it; any
+ * that fails makes the unit `fenced`, and nothing of it is stored. Then the parts are written in the order in which they
+ * stand here, but the cursors move last: done marks and draining keys that this very unit brings go with them too. A
+ * unit names a row at most once in each part.
  */
 export interface WorkPart {
-  /** Leases that must still be held: the epoch of each partition's cursor. */
+  /** Leases that must still be held: the partition has an owner, and its cursor this epoch. A heartbeat is not asked for. */
   fences: readonly { partition: PartitionKey; epoch: number }[];
   /**
    * Cursors that move. `from` is where the cursor must be. Done marks at or below `to` go with it, and so do draining keys of the
    * partition whose `through` it has reached.
    */
   cursors: readonly { partition: PartitionKey; epoch: number; from: number; to: number }[];
-  /** Events that are finished out of order. Fenced when one is marked already. */
+  /** Events that are finished out of order. Fenced when one is marked already, or lies at or below the cursor. */
   done: readonly { partition: PartitionKey; position: number }[];
   /** `version` of the row is the one it builds on; `row: undefined` removes it. */
   parked: readonly { partition: PartitionKey; key: OrderingKey; version: number; row: ParkedKey | undefined }[];
   /** New rows; fenced when one is there already. */
   outboxAdded: readonly OutboxRow[];
-  /** Rows that change (all but key, lane and body), or go (`row: undefined`), by the version they build on. */
+  /**
+   * Rows that change, or go (`row: undefined`), by the version they build on. State, attempts, due time, expiry, reason and message
+   * change; the rest stays as it was.
+   */
   outboxChanged: readonly { key: OutboxKey; version: number; row: OutboxRow | undefined }[];
   /** Set, set again, or removed (`row: undefined`). `version` is the one it builds on: 0, there must be none; `undefined`, whatever is there. */
   timers: readonly { key: TimerKey; version: number | undefined; row: TimerRow | undefined }[];
-  /** All timers of these processes are removed. */
+  /** All timers of these processes are removed, also those that the same unit sets. */
   timersEnded: readonly { tenant: string; subscription: string; process: OrderingKey }[];
+  /** Put in the place of what is there under their keys. */
   projections: readonly ProjectionRow[];
 }
 
@@ -268,6 +292,12 @@ export interface InstanceRow {
   body: Uint8Array;
   heartbeatAtMicros: number;
   expiresAtMicros: number;
+}
+
+/** A partition that was taken, as it is now. */
+export interface AcquiredPartition extends PartitionCursor {
+  /** Who held it and neither released it nor left: it may have died in the middle of something. `undefined`: nobody. */
+  takenFrom: string | undefined;
 }
 
 export type ListedOutcome = OutcomeKey & StoredOutcome;
@@ -374,9 +404,10 @@ export interface EventStore {
   /**
    * Commits each unit that passes its checks, in order, all in one transaction; each later unit sees the earlier ones. Results come
    * in the same order. Per unit, before its first write: known outcome keys (duplicate; but committed, if this very unit
-   * stored them), then expectations (conflict; but committed, if the event at the expected sequence carries this unit's id). When
-   * the whole batch fails, nothing of it is stored. A value that the store cannot hold (a NUL in a text, a snapshot beyond the
-   * end of its stream) fails the batch with INTERNAL.
+   * stored them), then the work part (fenced; but committed, if this very unit is stored already), then expectations (conflict; but
+   * committed, if the event at the expected sequence carries this unit's id). When the whole batch fails, nothing of it is
+   * stored. A value that the store cannot hold (a NUL in a text, a snapshot beyond the end of its stream, a cursor that
+   * goes back) fails the batch with INTERNAL.
    */
   commit(units: readonly Unit[]): Promise<UnitResult[]>;
 
@@ -429,15 +460,16 @@ export interface DeliveryStore {
   /** Microseconds since 1970. */
   now(): Promise<number>;
 
-  /** Says that this instance is there for `ttlMs`, and who else is. */
+  /** Says that this instance is there for `ttlMs`. Returns all that are there now, this one among them, in order of their names. */
   heartbeat(instance: string, body: Uint8Array, ttlMs: number): Promise<InstanceRow[]>;
 
   /** The instance is gone: its heartbeat and all its leases. */
   leave(instance: string): Promise<void>;
 
   /**
-   * Makes a subscription known: a cursor for each partition at `startAfter`. Known already: a newer version replaces its
-   * declaration (not its partitions and start), an older one changes nothing. Returns what holds now.
+   * Makes a generation of a subscription known: a cursor for each partition at `startAfter`. Known already: a newer version replaces
+   * its declaration (not its partitions and start, nor whether it is paused), another one changes nothing. Returns what
+   * holds now. A projector's first generation is the one that its readers get.
    */
   declare(definition: SubscriptionDefinition): Promise<SubscriptionDefinition>;
 
@@ -447,22 +479,29 @@ export interface DeliveryStore {
   /** Stops or goes on, for all daemons. */
   setPaused(subscription: string, paused: boolean): Promise<void>;
 
-  /** Removes a generation with everything that belongs to it; projections in batches of at most `limit`. True when all is gone. */
+  /**
+   * Removes a generation with everything that belongs to it, its leases first: whoever still works for it is fenced. The subscription's
+   * timers go with its last generation. Projections go in batches of at most `limit`: true when all is gone, else call again.
+   */
   removeGeneration(subscription: string, generation: number, limit: number): Promise<boolean>;
 
+  /** In order of subscription, generation and partition. */
   listCursors(subscription?: string): Promise<PartitionCursor[]>;
 
   /**
-   * Takes a partition whose owner is gone (no live heartbeat) or that has none: a new epoch, and the definition's version. `undefined`
-   * when somebody else holds it, or the version is older than the one that it was held with before.
+   * Takes a partition whose owner is gone (no live heartbeat), that has none, or that the instance holds already: a new epoch, and
+   * the definition's version. `undefined` when somebody else holds it, the version is older than the one that it was held with before,
+   * or there is no such partition.
    */
-  acquire(partition: PartitionKey, instance: string, definitionVersion: number): Promise<PartitionCursor | undefined>;
+  acquire(partition: PartitionKey, instance: string, definitionVersion: number): Promise<AcquiredPartition | undefined>;
 
   /** Gives a partition back, if it is still held with this epoch. */
   release(partition: PartitionKey, epoch: number): Promise<void>;
 
   /** Positions above the cursor that are finished, ascending. */
   listDone(partition: PartitionKey): Promise<number[]>;
+
+  readParked(partition: PartitionKey, key: OrderingKey): Promise<ParkedKey | undefined>;
 
   /** In order of subscription, generation, partition and key, after the given one. */
   listParked(list: {
@@ -473,11 +512,12 @@ export interface DeliveryStore {
     limit: number;
   }): Promise<ParkedKey[]>;
 
-  countParked(): Promise<{ subscription: string; generation: number; state: ParkedState; count: number }[]>;
+  /** In order of subscription, generation and state; of what there is. */
+  countParked(): Promise<ParkedCount[]>;
 
   /**
-   * The first row of each lane of the partition, if it is ready and due; in order of position and index. A lane whose first row is dead
-   * or not due yet has none.
+   * The first row of each lane of the partition, if it is ready and due; the earliest due first, then in order of position and index.
+   * A lane whose first row is dead or not due yet has none. Costs what it returns, however many rows and lanes wait.
    */
   dueOutbox(partition: PartitionKey, nowMicros: number, limit: number): Promise<OutboxRow[]>;
 
@@ -486,7 +526,7 @@ export interface DeliveryStore {
 
   readOutbox(key: OutboxKey): Promise<OutboxRow | undefined>;
 
-  /** In order of subscription, generation, position and index, after the given one. */
+  /** In order of subscription, generation, position and index, after the given one. The tenant is the target's. */
   listOutbox(list: {
     subscription?: string;
     state?: 'ready' | 'dead';
@@ -495,9 +535,10 @@ export interface DeliveryStore {
     limit: number;
   }): Promise<OutboxRow[]>;
 
-  /** Due timers of the partition, the earliest first. */
+  /** Due timers of the partition, the earliest first, then in order of tenant, process and name. */
   dueTimers(subscription: string, partition: number, nowMicros: number, limit: number): Promise<TimerRow[]>;
 
+  /** When the next timer of the partition is due; `undefined`: there is none. */
   nextTimerDue(subscription: string, partition: number): Promise<number | undefined>;
 
   readTimer(key: TimerKey): Promise<TimerRow | undefined>;
@@ -514,12 +555,13 @@ export interface DeliveryStore {
     limit: number;
   }): Promise<ProjectionRow[]>;
 
-  /** The generation that readers of a projector get; 0 before the first is there. */
+  /** The generation that readers of a projector get; 0 before the first is declared and when it was removed. */
   activeGeneration(projector: string): Promise<number>;
 
   /**
    * Makes `next` the generation that readers get, in one transaction that checks that each of its cursors is at or past the corresponding
-   * progress of `previous` (the least of its cursors, when partitions differ) and nothing of it is parked. False when that is not so.
+   * progress of `previous` (the least of its cursors, when partitions differ) and nothing of it is parked. False when that is not
+   * so, when readers do not get `previous` now, or when `next` was never declared.
    */
   switchGeneration(projector: string, previous: number, next: number): Promise<boolean>;
 }
