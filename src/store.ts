@@ -274,7 +274,7 @@ export interface WorkPart {
   outboxAdded: readonly OutboxRow[];
   /**
    * Rows that change, or go (`row: undefined`), by the version they build on. State, attempts, due time, expiry, reason and message
-   * change; the rest stays as it was.
+   * change; the rest stays as it was. A row that is not there cannot change: the version is never 0.
    */
   outboxChanged: readonly { key: OutboxKey; version: number; row: OutboxRow | undefined }[];
   /** Set, set again, or removed (`row: undefined`). `version` is the one it builds on: 0, there must be none; `undefined`, whatever is there. */

@@ -103,7 +103,8 @@ export function checkWork(work: WorkPart): void {
     checkCount(position, 'a position');
     once('done', ...checkPartition(partition), position);
   }
-  for (const { partition, key, row } of work.parked) {
+  for (const { partition, key, version, row } of work.parked) {
+    checkCount(version, 'a version');
     checkText(key, 'an ordering key');
     const place = [...checkPartition(partition), key];
     once('parked', ...place);
@@ -113,14 +114,17 @@ export function checkWork(work: WorkPart): void {
     once('outbox', ...checkOutboxKey(row));
     checkOutbox(row);
   }
-  for (const { key, row } of work.outboxChanged) {
+  for (const { key, version, row } of work.outboxChanged) {
+    checkCount(version, 'a version');
+    if (version === 0) refuse('a change of the outbox', 'builds on no version');
     const place = checkOutboxKey(key);
     once('outbox', ...place);
     if (row === undefined) continue;
     checkSame(place, checkOutboxKey(row));
     checkOutbox(row);
   }
-  for (const { key, row } of work.timers) {
+  for (const { key, version, row } of work.timers) {
+    if (version !== undefined) checkCount(version, 'a version');
     const place = checkTimerKey(key);
     once('timer', ...place);
     if (row === undefined) continue;

@@ -433,6 +433,7 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
           { outboxAdded: [{ ...row, target: { ...row.target, root: NOBODY } }] },
           { outboxAdded: [{ ...row, dueAtMicros: Number.NaN }] },
           { outboxChanged: [{ key: outboxKey(row), version: 1, row: { ...row, index: 9 } }] },
+          { outboxChanged: [{ key: outboxKey(row), version: 0, row: undefined }] },
           { timers: [0, 0].map((version) => ({ key: timer, version, row: timer })) },
           { timers: [{ key: { ...timer, name: 'other' }, version: 0, row: timer }] },
           { projections: [projection(name, 'a'), projection(name, 'a')] },
@@ -1209,7 +1210,7 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
         { done: [...good.done, { partition, position: 4 }] },
         { parked: [...good.parked, { partition, key: 'old', version: 0, row: parked }] },
         { outboxAdded: [...good.outboxAdded, output] },
-        { outboxChanged: [{ key: outboxKey(output), version: 0, row: undefined }] },
+        { outboxChanged: [{ key: outboxKey(output), version: EVER, row: undefined }] },
         { timers: [...good.timers, { key: timer, version: 0, row: timer }] },
       ];
       const before = await deliveryState(store, [name]);

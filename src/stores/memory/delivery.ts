@@ -105,7 +105,9 @@ export class MemoryDelivery implements DeliveryStore {
       const group = partitionKey(cursor);
       this.#cursors.remove(group);
       for (const position of this.#done.ofGroup(group)) this.#done.remove(key(group, position));
-      for (const row of this.#parked.ofGroup(group)) this.#parked.remove(key(group, row.key));
+    }
+    for (const { partition, key: name } of this.#parked.all()) {
+      if (within(partition)) this.#parked.remove(key(partitionKey(partition), name));
     }
     for (const row of this.#outbox.all().filter(within)) this.#outbox.remove(outboxKey(row));
     if (![...this.#subscriptions.values()].some(({ name }) => name === subscription)) {
