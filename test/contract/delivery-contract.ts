@@ -153,10 +153,9 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
         pass(TTL_MS - 1);
         assert.equal(await store.acquire(partition, other, 1), undefined);
         pass(1);
-        await store.heartbeat(other, NOBODY, TTL_MS);
         const taken = await store.acquire(partition, other, 1);
         assert.deepEqual([taken?.epoch, taken?.owner, taken?.takenFrom], [epoch + 1, other, instance]);
-        await store.heartbeat(instance, NOBODY, TTL_MS);
+        for (const one of [other, instance]) await store.heartbeat(one, NOBODY, TTL_MS);
         assert.equal(await store.acquire(partition, instance, 1), undefined, 'waking up does not bring it back');
       });
 
@@ -451,12 +450,11 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
           await internal(good, working(part));
           assert.deepEqual(await deliveryState(store, [name]), before, JSON.stringify(part));
         }
-        const late = unit({ snapshots: [{ stream: freshStream(), snapshot: snapshot(0) }] });
-        await internal(
-          working({ cursors: [move(0, 3)], outboxAdded: [row], done: [{ partition, position: 2 }] }),
-          late,
-        );
+        const good = working({ cursors: [move(0, 3)], outboxAdded: [row], done: [{ partition, position: 2 }] });
+        await internal(good, unit({ snapshots: [{ stream: freshStream(), snapshot: snapshot(0) }] }));
         assert.deepEqual(await deliveryState(store, [name]), before, 'taken back while it was written');
+        await committed(good);
+        assert.equal((await cursorOf(partition)).position, 3, 'what was taken back is no repeat');
       });
     });
 

@@ -5,14 +5,15 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { after, test } from 'node:test';
+import { after, type TestContext, test } from 'node:test';
+import type { Store } from '../../src/store.ts';
 import { SQL as OUTBOX } from '../../src/stores/sqlite/delivery/outbox.ts';
 import { SQL as PARKED } from '../../src/stores/sqlite/delivery/parked.ts';
 import { SQL as PROJECTIONS } from '../../src/stores/sqlite/delivery/projections.ts';
 import { SQL as SUBSCRIPTIONS } from '../../src/stores/sqlite/delivery/subscriptions.ts';
 import { SQL as TIMERS } from '../../src/stores/sqlite/delivery/timers.ts';
 import { SQL as VERSIONS } from '../../src/stores/sqlite/delivery/versions.ts';
-import { openSqlite } from '../../src/stores/sqlite/index.ts';
+import { type OpenSqlite, openSqlite } from '../../src/stores/sqlite/index.ts';
 import { REPEATS_KEPT } from '../../src/stores/work-rules.ts';
 import { eventually } from '../support/eventually.ts';
 import { ANY, freshStream, writing } from '../support/store-units.ts';
@@ -34,6 +35,13 @@ let files = 0;
 const freshPath = () => join(folder, `${++files}`, 'daybook.db');
 const NOBODY = new Uint8Array(0);
 const EVER = Number.MAX_SAFE_INTEGER;
+
+/** Closed at the end of the test, also of one that fails. */
+async function open(t: TestContext, options: OpenSqlite): Promise<Store> {
+  const store = await openSqlite(options);
+  t.after(() => store.close());
+  return store;
+}
 
 test('trap 3: every hot statement of delivery uses the index that was made for it', async () => {
   const path = freshPath();
@@ -89,9 +97,9 @@ test('trap 3: every hot statement of delivery uses the index that was made for i
   db.close();
 });
 
-test('an outbox of 100,000 rows in 20,000 lanes has one head for each, and half of the lanes may be blocked', async () => {
+test('an outbox of 100,000 rows in 20,000 lanes has one head for each, and half of the lanes may be blocked', async (t) => {
   const path = freshPath();
-  const store = await openSqlite({ path });
+  const store = await open(t, { path });
   const lanes = 20_000;
   const partition = { subscription: 'shipping', generation: 1, partition: 0 };
   const target = freshStream();
@@ -121,7 +129,7 @@ test('an outbox of 100,000 rows in 20,000 lanes has one head for each, and half 
       AND i.lane = o.lane ORDER BY position, "index", id LIMIT 1))`);
   assert.equal(wrong.get()!.wrong, 0);
   db.close();
-  const again = await openSqlite({ path });
+  const again = await open(t, { path });
   for (let i = 0; i < 200; i++) {
     const [due] = await again.dueOutbox(partition, EVER, 1);
     assert(!blocked.has(due!.lane));
@@ -134,7 +142,7 @@ test('an outbox of 100,000 rows in 20,000 lanes has one head for each, and half 
   await again.close();
 });
 
-test('a file from before delivery is brought up to date, with everything in it', async () => {
+test('a file from before delivery is brought up to date, with everything in it', async (t) => {
   const path = freshPath();
   await (await openSqlite({ path })).close();
   const db = new DatabaseSync(path);
@@ -147,7 +155,7 @@ test('a file from before delivery is brought up to date, with everything in it',
     PRAGMA user_version = 1`);
   db.close();
   await assert.rejects(openSqlite({ path, readOnly: true }), /its schema is 1, older than 2/);
-  const store = await openSqlite({ path });
+  const store = await open(t, { path });
   assert.deepEqual(await store.head(), { logId: 'l', incarnation: 'i', position: 1, unitId: new Uint8Array(16) });
   const { name } = await store.declare(definition());
   const taken = await store.acquire({ subscription: name, generation: 1, partition: 0 }, 'a', 1);
@@ -155,9 +163,9 @@ test('a file from before delivery is brought up to date, with everything in it',
   await store.close();
 });
 
-test('reopening keeps cursors, marks, rows and versions, and knows repeats', async () => {
+test('reopening keeps cursors, marks, rows and versions, and knows repeats', async (t) => {
   const path = freshPath();
-  const first = await openSqlite({ path });
+  const first = await open(t, { path });
   const { name } = await first.declare(definition({ kind: 'projector' }));
   const partition = { subscription: name, generation: 1, partition: 0 };
   await first.heartbeat('a', NOBODY, 60_000);
@@ -187,7 +195,7 @@ test('reopening keeps cursors, marks, rows and versions, and knows repeats', asy
   const { version } = (await first.readParked(partition, 'k'))!;
   await first.commit([working({ parked: [{ partition, key: 'k', version, row: undefined }] })]);
   await first.close();
-  const second = await openSqlite({ path });
+  const second = await open(t, { path });
   assert.deepEqual((await second.commit([unit]))[0], result);
   await second.commit([working({ parked: [{ partition, key: 'k', version: 0, row: parkedKey(partition, 'k') }] })]);
   const parked = (await second.readParked(partition, 'k'))!;
@@ -200,8 +208,8 @@ test('reopening keeps cursors, marks, rows and versions, and knows repeats', asy
   await second.close();
 });
 
-test('trap 15: by the system’s clock a lease is free when its owner’s heartbeat has expired', async () => {
-  const store = await openSqlite({ path: freshPath() });
+test('trap 15: by the system’s clock a lease is free when its owner’s heartbeat has expired', async (t) => {
+  const store = await open(t, { path: freshPath() });
   const { name } = await store.declare(definition());
   const partition = { subscription: name, generation: 1, partition: 0 };
   await store.heartbeat('a', NOBODY, 300);
@@ -212,9 +220,9 @@ test('trap 15: by the system’s clock a lease is free when its owner’s heartb
   await store.close();
 });
 
-test('units that are known by their id alone are bounded', async () => {
+test('units that are known by their id alone are bounded', async (t) => {
   const path = freshPath();
-  const store = await openSqlite({ path });
+  const store = await open(t, { path });
   const name = freshName();
   const first = working({ projections: [projection(name, 'k')] });
   const [result] = await store.commit([first]);
@@ -233,9 +241,9 @@ test('units that are known by their id alone are bounded', async () => {
   db.close();
 });
 
-test('a plain command writes no table of delivery', async () => {
+test('a plain command writes no table of delivery', async (t) => {
   const path = freshPath();
-  const store = await openSqlite({ path });
+  const store = await open(t, { path });
   await store.commit([writing(freshStream(), ANY, 3)]);
   await store.close();
   const db = new DatabaseSync(path, { readOnly: true });
