@@ -4,7 +4,7 @@
 import type { EventBook, EventPage } from './model/book.ts';
 import { type StreamKey, sameBytes, streamText } from './model/stream.ts';
 import { timeText, toMicros } from './model/time.ts';
-import type { Store } from './store.ts';
+import type { OutboxRow, ParkedKey, PartitionKey, ProjectionRow, Store } from './store.ts';
 
 export interface VerifyOptions {
   /** Called after each part of the log with the last position that was looked at. */
@@ -25,7 +25,8 @@ export interface Verified {
 /**
  * Stops at the first fault. Checks that positions are 1 to n without gap, that the sequences of each stream are 0 to n without
  * gap and its times never decrease, that the heads of streams and of the log agree with the events, that the log
- * since a time begins where it should, and that snapshots lie within their streams. Keeps a few words of memory per stream.
+ * since a time begins where it should, that snapshots lie within their streams, and that what delivery remembers (cursors, done
+ * marks, parked keys, the outbox, projections) points to events that are there. Keeps a few words of memory per stream.
  */
 export async function verifyLog(store: Store, options: VerifyOptions = {}): Promise<Verified> {
   const audit = new Audit(store, options);
@@ -68,10 +69,17 @@ class Audit {
     const before = new Map([...this.#streams].map(([text, seen]) => [text, seen.nextSequence]));
     const heads = await this.#listStreams();
     const snapshots = await this.#listSnapshots();
+    // A long-lived log has many pointers, and few of them lead beyond what was read.
+    const ahead: Pointer[] = [];
+    for await (const pointer of this.#pointers()) if (this.#leadsAstray(pointer) !== undefined) ahead.push(pointer);
     // A daemon may have written meanwhile. What it added is audited too, and lies between what the lists say.
     await this.#readLog();
     this.#compareHeads(heads, before);
     for (const { stream, sequence } of snapshots) this.#checkSnapshot(stream, sequence);
+    for (const pointer of ahead) {
+      const fault = this.#leadsAstray(pointer);
+      if (fault !== undefined) throw new Fault(fault);
+    }
     this.found.streams = this.#streams.size;
     this.found.snapshots = snapshots.length;
   }
@@ -170,4 +178,101 @@ class Audit {
       throw new Fault(`stream ${stream}: a snapshot is of sequence ${sequence}, the log has ${events} events`);
     }
   }
+
+  /** Where delivery says that something is; what contradicts itself is a fault at once. */
+  async *#pointers(): AsyncIterable<Pointer> {
+    for (const cursor of await this.#store.listCursors()) {
+      this.#options.signal?.throwIfAborted();
+      const { position } = cursor;
+      const at = partitionText(cursor);
+      yield { what: `the cursor of ${at}`, position };
+      // Read after the cursor, which moves forward only.
+      for (const done of await this.#store.listDone(cursor)) {
+        if (done <= position)
+          throw new Fault(`${at}: position ${done} has a done mark at or below the cursor, ${position}`);
+        yield { what: `a done mark of ${at}`, position: done };
+      }
+    }
+    for await (const row of this.#parked()) yield parkedPointer(row);
+    for await (const row of this.#outbox()) {
+      const what = `the outbox of ${partitionText(row)}`;
+      if (row.position < 1) throw new Fault(`${what} has an output of position ${row.position}`);
+      yield { what, position: row.position };
+    }
+    for await (const row of this.#projections()) {
+      const what = `projection ${row.key} of ${row.projector}, generation ${row.generation},`;
+      yield { what, position: row.position, stream: streamText(row.stream), sequence: row.sequence };
+    }
+  }
+
+  async *#parked(): AsyncIterable<ParkedKey> {
+    for (let after: ParkedKey | undefined; ; ) {
+      this.#options.signal?.throwIfAborted();
+      const part = await this.#store.listParked({ ...(after && { after }), limit: LIST_ENTRIES });
+      yield* part;
+      if (part.length < LIST_ENTRIES) return;
+      after = part.at(-1)!;
+    }
+  }
+
+  async *#outbox(): AsyncIterable<OutboxRow> {
+    for (let after: OutboxRow | undefined; ; ) {
+      this.#options.signal?.throwIfAborted();
+      const part = await this.#store.listOutbox({ ...(after && { after }), limit: LIST_ENTRIES });
+      yield* part;
+      if (part.length < LIST_ENTRIES) return;
+      after = part.at(-1)!;
+    }
+  }
+
+  /** Of every tenant that has a stream. */
+  async *#projections(): AsyncIterable<ProjectionRow> {
+    const projectors = (await this.#store.listSubscriptions()).filter(({ kind }) => kind === 'projector');
+    if (projectors.length === 0) return;
+    const tenants = new Set([...this.#streams.keys()].map((text) => text.slice(0, text.indexOf('/'))));
+    for (const { name: projector, generation } of projectors) {
+      for (const tenant of tenants) {
+        const list = { tenant, projector, generation, prefix: '', limit: LIST_ENTRIES };
+        for (let after: string | undefined; ; ) {
+          this.#options.signal?.throwIfAborted();
+          const part = await this.#store.listProjections({ ...list, ...(after !== undefined && { after }) });
+          yield* part;
+          if (part.length < LIST_ENTRIES) break;
+          after = part.at(-1)!.key;
+        }
+      }
+    }
+  }
+
+  /** How, if it does, as far as the log was read. */
+  #leadsAstray({ what, position, stream, sequence }: Pointer): string | undefined {
+    const { positions } = this.found;
+    if (position > positions) return `${what} is at position ${position}, the log ends at ${positions}`;
+    if (stream === undefined) return undefined;
+    const events = this.#streams.get(stream)?.nextSequence ?? 0;
+    if (sequence! < events) return undefined;
+    return `${what} is of sequence ${sequence} of stream ${stream}, the log has ${events} events of it`;
+  }
+}
+
+/** Something that names a position, and perhaps an event of a stream. */
+interface Pointer {
+  what: string;
+  position: number;
+  stream?: string;
+  sequence?: number;
+}
+
+function parkedPointer({ partition, key, state, position, firstPosition, through }: ParkedKey): Pointer {
+  const what = `the parked key ${key} of ${partitionText(partition)}`;
+  if (state === 'draining') return { what, position: through };
+  if (firstPosition < 1 || position < firstPosition) {
+    throw new Fault(`${what} is at position ${position} and began at ${firstPosition}`);
+  }
+  if (through !== 0) throw new Fault(`${what} is ${state}, but caught up to ${through}`);
+  return { what, position };
+}
+
+function partitionText({ subscription, generation, partition }: PartitionKey): string {
+  return `partition ${partition} of ${subscription}, generation ${generation}`;
 }

@@ -162,5 +162,10 @@ function unitBytes(unit: Unit): number {
   for (const append of unit.appends) for (const page of append.pages) bytes += pageBytes(page);
   for (const { snapshot } of unit.snapshots) bytes += payloadBytes(snapshot.state);
   for (const outcome of unit.outcomes) bytes += 64 + outcome.body.length;
+  if (unit.work !== undefined) {
+    for (const row of unit.work.outboxAdded) bytes += 128 + row.body.length;
+    for (const { row } of unit.work.timers) bytes += 64 + (row?.body.length ?? 0);
+    for (const { payload } of unit.work.projections) bytes += 128 + (payload?.value.length ?? 0);
+  }
   return bytes;
 }

@@ -1,5 +1,6 @@
 // The store that keeps everything in memory: for tests, for simulations in which several daemons share one, and for trying
-// things out. No timers, no clock, no randomness; a call takes effect when it is made and answers in a microtask.
+// things out. No timers, no randomness, and the clock comes from outside; a call takes effect when it is made and answers
+// in a microtask.
 
 import {
   type EventBook,
@@ -12,6 +13,7 @@ import {
 import { matches } from '../model/filter.ts';
 import { hex, type StreamKey, sameBytes, streamText } from '../model/stream.ts';
 import { toMicros, toTimestamp } from '../model/time.ts';
+import { systemRuntime } from '../runtime.ts';
 import type {
   Append,
   ListedOutcome,
@@ -32,7 +34,10 @@ import type {
   UnitResult,
 } from '../store.ts';
 import { collectBooks, type LogRow } from './books.ts';
+import { MemoryDelivery } from './memory/delivery.ts';
+import type { Undo } from './memory/table.ts';
 import { checkUnit, holds, outcomeTwice, snapshotBeyondEnd } from './unit-rules.ts';
+import { isWorkAlone, REPEATS_KEPT } from './work-rules.ts';
 
 interface Stream {
   key: StreamKey;
@@ -54,12 +59,15 @@ interface Remembered extends ListedOutcome {
   correlationId: string | undefined;
 }
 
-/** The log's identity comes from outside, so that a simulation can repeat it. Closing forgets nothing: it may be shared. */
-export function openMemory(identity: LogIdentity): Store {
-  return new MemoryStore(identity);
+/**
+ * The log's identity and the store's clock (microseconds since 1970) come from outside, so that a simulation owns them. Closing
+ * forgets nothing: the store may be shared.
+ */
+export function openMemory(identity: LogIdentity, clock: () => number = systemRuntime().nowMicros): Store {
+  return new MemoryStore(identity, clock);
 }
 
-class MemoryStore implements Store {
+class MemoryStore extends MemoryDelivery implements Store {
   readonly description = 'memory';
   readonly #identity: LogIdentity;
   readonly #log: LogEntry[] = [];
@@ -67,18 +75,23 @@ class MemoryStore implements Store {
   readonly #outcomes = new Map<string, Remembered>();
   /** What became of each unit with events, by its id. */
   readonly #units = new Map<string, UnitResult>();
+  /** The same of units with a work part alone, of the latest of them. */
+  readonly #workUnits = new Map<string, UnitResult>();
   /** In the order of `listStreams`; made when somebody lists, dropped with each new stream. */
   #sorted: Stream[] | undefined;
 
-  constructor(identity: LogIdentity) {
+  constructor(identity: LogIdentity, clock: () => number) {
+    super(clock);
     this.#identity = { logId: identity.logId, incarnation: identity.incarnation };
   }
 
   async commit(units: readonly Unit[]): Promise<UnitResult[]> {
     for (const unit of units) checkUnit(unit);
-    const undo: (() => void)[] = [];
+    const undo: Undo = [];
     try {
-      return units.map((unit) => this.#check(unit) ?? this.#write(unit, undo));
+      const results = units.map((unit) => this.#check(unit) ?? this.#write(unit, undo));
+      this.#forgetWorkUnits();
+      return results;
     } catch (error) {
       for (const step of undo.reverse()) step();
       throw error;
@@ -204,7 +217,8 @@ class MemoryStore implements Store {
 
   /** The answer to a unit that is not to be written. */
   #check(unit: Unit): UnitResult | undefined {
-    const stored = this.#units.get(hex(unit.unitId));
+    const id = hex(unit.unitId);
+    const stored = this.#units.get(id) ?? this.#workUnits.get(id);
     if (stored !== undefined) return stored;
     for (const [index, outcome] of unit.outcomes.entries()) {
       const known = this.#outcome(outcome);
@@ -212,6 +226,8 @@ class MemoryStore implements Store {
       if (!sameBytes(known.unitId, unit.unitId)) return { kind: 'duplicate', index, outcome: known };
       return { kind: 'committed', position: known.position, sequences: [] };
     }
+    const what = unit.work && this.fencedBy(unit.work);
+    if (what !== undefined) return { kind: 'fenced', what };
     for (const { stream, expect } of [...unit.appends, ...unit.expectations]) {
       const actual = this.#streams.get(streamText(stream))?.pages.length ?? 0;
       if (!holds(expect, actual)) return { kind: 'conflict', stream, expected: expect, actual };
@@ -219,21 +235,31 @@ class MemoryStore implements Store {
     return undefined;
   }
 
-  #write(unit: Unit, undo: (() => void)[]): UnitResult {
+  #write(unit: Unit, undo: Undo): UnitResult {
     const unitId = new Uint8Array(unit.unitId);
     const id = hex(unitId);
     const end = this.#log.length;
     undo.push(() => {
       while (this.#log.length > end) this.#log.pop()!.stream.pages.pop();
       this.#units.delete(id);
+      this.#workUnits.delete(id);
     });
     const sequences = unit.appends.map((append) => this.#append(append, unitId));
     for (const { stream, snapshot } of unit.snapshots) this.#putSnapshot(stream, snapshot, undo);
     const position = unit.appends.length === 0 ? end : end + 1;
     for (const outcome of unit.outcomes) this.#remember(outcome, unitId, position, undo);
+    if (unit.work !== undefined) this.writeWork(unit.work, undo);
     const result: UnitResult = { kind: 'committed', position, sequences };
     if (unit.appends.length > 0) this.#units.set(id, result);
+    if (isWorkAlone(unit)) this.#workUnits.set(id, result);
     return result;
+  }
+
+  #forgetWorkUnits(): void {
+    for (const id of this.#workUnits.keys()) {
+      if (this.#workUnits.size <= REPEATS_KEPT) return;
+      this.#workUnits.delete(id);
+    }
   }
 
   /** Returns the sequence of the first page. */
@@ -267,7 +293,7 @@ class MemoryStore implements Store {
     return first;
   }
 
-  #putSnapshot(key: StreamKey, snapshot: Snapshot, undo: (() => void)[]): void {
+  #putSnapshot(key: StreamKey, snapshot: Snapshot, undo: Undo): void {
     const stream = this.#streams.get(streamText(key));
     if (stream === undefined || snapshot.sequence >= stream.pages.length) throw snapshotBeyondEnd();
     const before = stream.snapshots;
@@ -291,7 +317,7 @@ class MemoryStore implements Store {
       .sort((a, b) => a.schemaVersion - b.schemaVersion || a.sequence - b.sequence);
   }
 
-  #remember(outcome: Outcome, unitId: Uint8Array, position: number, undo: (() => void)[]): void {
+  #remember(outcome: Outcome, unitId: Uint8Array, position: number, undo: Undo): void {
     const text = outcomeText(outcome);
     if (this.#outcomes.has(text)) throw outcomeTwice();
     undo.push(() => this.#outcomes.delete(text));

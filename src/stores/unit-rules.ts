@@ -1,9 +1,11 @@
 // What no store can hold. Coordinators validate at the door, so a unit that fails here is a defect of ours: the whole
 // commit call is refused before anything is written, and whoever batches finds the culprit by halving.
 
-import { DaybookError } from '../errors.ts';
+import type { DaybookError } from '../errors.ts';
 import { type StreamKey, sameBytes } from '../model/stream.ts';
 import type { Append, Expectation, Unit } from '../store.ts';
+import { cannotHold, checkCount, checkSafe, checkStream, checkText, refuse } from './values.ts';
+import { checkWork } from './work-rules.ts';
 
 /** Throws INTERNAL with a sentence. */
 export function checkUnit(unit: Unit): void {
@@ -29,6 +31,7 @@ export function checkUnit(unit: Unit): void {
     if (outcome.correlationId !== undefined) checkText(outcome.correlationId, 'a correlation id');
     if (outcome.expiresAtMicros !== undefined) checkSafe(outcome.expiresAtMicros, 'an expiry');
   }
+  if (unit.work !== undefined) checkWork(unit.work);
 }
 
 /** Whether a stream with this next sequence is what was expected. */
@@ -66,33 +69,6 @@ function checkAppend(append: Append): void {
   }
 }
 
-function checkStream(stream: StreamKey): void {
-  if (stream.root.length !== 16) refuse('a root', 'is not 16 bytes long');
-  checkText(stream.tenant, 'a tenant');
-  checkText(stream.domain, 'a domain');
-}
-
-function checkText(text: string, what: string): void {
-  if (text.includes('\0')) refuse(what, 'contains a NUL character');
-  if (!text.isWellFormed()) refuse(what, 'is not well-formed Unicode');
-}
-
-function checkSafe(value: number, what: string): void {
-  if (!Number.isSafeInteger(value)) refuse(what, `is not a safe integer: ${value}`);
-}
-
-function checkCount(value: number, what: string): void {
-  if (!Number.isSafeInteger(value) || value < 0) refuse(what, `is not a safe natural number: ${value}`);
-}
-
 function sameStream(a: StreamKey, b: StreamKey): boolean {
   return a.tenant === b.tenant && a.domain === b.domain && sameBytes(a.root, b.root);
-}
-
-function refuse(what: string, why: string): never {
-  throw cannotHold(`${what} ${why}`);
-}
-
-function cannotHold(why: string): DaybookError {
-  return new DaybookError('INTERNAL', `the store cannot hold this: ${why}`);
 }

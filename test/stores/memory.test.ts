@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { openMemory } from '../../src/stores/memory.ts';
+import { deliveryContract } from '../contract/delivery-contract.ts';
 import { storeContract } from '../contract/store-contract.ts';
 import { ANY, freshStream, writing } from '../support/store-units.ts';
 
@@ -10,6 +11,7 @@ const identity = {
 };
 
 storeContract('memory', async () => openMemory(identity), { runs: 300 });
+deliveryContract('memory', async (clock) => openMemory(identity, clock));
 
 test('memory: a commit takes effect when it is called, so that a simulation decides what comes before what', async () => {
   const store = openMemory(identity);

@@ -11,6 +11,7 @@ import { text } from 'node:stream/consumers';
 import { after, describe, test } from 'node:test';
 import { openSqlite } from '../../src/stores/sqlite/index.ts';
 import { SQL } from '../../src/stores/sqlite/queries.ts';
+import { deliveryContract } from '../contract/delivery-contract.ts';
 import { storeContract } from '../contract/store-contract.ts';
 import {
   ANY,
@@ -32,6 +33,7 @@ let files = 0;
 const freshPath = () => join(folder, `${++files}`, 'daybook.db');
 
 storeContract('sqlite', () => openSqlite({ path: freshPath() }));
+deliveryContract('sqlite', (clock) => openSqlite({ path: freshPath(), clock }));
 
 describe('sqlite: the file', () => {
   test('reopening keeps everything: events, heads, snapshots, outcomes, repeats and the log’s identity', async () => {
@@ -178,11 +180,11 @@ describe('sqlite: the file', () => {
       db.exec(`PRAGMA user_version = ${version}`);
       db.close();
     };
-    newer(2);
-    await (await openSqlite({ path: future })).close(); // One step ahead is fine.
     newer(3);
-    await refused(future, /its schema is 3/);
-    await refused(future, /its schema is 3/, true);
+    await (await openSqlite({ path: future })).close(); // One step ahead is fine.
+    newer(4);
+    await refused(future, /its schema is 4/);
+    await refused(future, /its schema is 4/, true);
     await refused(join(text, 'below', 'a-file.db'), /cannot open/);
     await refused(join(folder, 'missing.db'), /cannot be used/, true);
     await refused(':memory:', /path of a file/);
@@ -253,7 +255,7 @@ describe('sqlite: one process', () => {
     };
     set(9);
     await assert.rejects(openSqlite({ path }), /its schema is 9/);
-    set(1);
+    set(2);
     await (await openSqlite({ path })).close();
   });
 

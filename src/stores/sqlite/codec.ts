@@ -17,7 +17,9 @@ import type {
   StreamRange,
   Unit,
   UnitResult,
+  WorkPart,
 } from '../../store.ts';
+import { readValue, writeValue } from './plain-value.ts';
 import type { EventRow, LogEventRow, OutcomePlace, PageRow, SnapshotRow } from './queries.ts';
 import type { TapeReader, TapeWriter } from './tape.ts';
 
@@ -28,6 +30,7 @@ export interface UnitRows {
   expectations: { stream: StreamKey; expect: Expectation }[];
   snapshots: { stream: StreamKey; row: SnapshotRow }[];
   outcomes: Outcome[];
+  work?: WorkPart | undefined;
 }
 
 export interface AppendRows {
@@ -42,10 +45,11 @@ export type ResultRow =
   | { kind: 'committed'; position: number; sequences: number[] }
   /** `index` counts appends, then expectations. */
   | { kind: 'conflict'; index: number; actual: number }
-  | { kind: 'duplicate'; index: number; outcome: StoredOutcome };
+  | { kind: 'duplicate'; index: number; outcome: StoredOutcome }
+  | { kind: 'fenced'; what: string };
 
 const EXPECTATIONS = ['exactly', 'no-stream', 'exists', 'any'] as const;
-const RESULTS = ['committed', 'conflict', 'duplicate'] as const;
+const RESULTS = ['committed', 'conflict', 'duplicate', 'fenced'] as const;
 
 export function writeUnit(tape: TapeWriter, unit: Unit): void {
   tape.bytes(unit.unitId);
@@ -76,6 +80,7 @@ export function writeUnit(tape: TapeWriter, unit: Unit): void {
     tape.maybe(outcome.expiresAtMicros);
     writeOptional(tape, outcome.correlationId, writeText);
   }
+  writeValue(tape, unit.work);
 }
 
 export function readUnit(tape: TapeReader): UnitRows {
@@ -96,6 +101,7 @@ export function readUnit(tape: TapeReader): UnitRows {
       expiresAtMicros: tape.maybe(),
       correlationId: readOptional(tape, readText),
     })),
+    work: readValue(tape) as WorkPart | undefined,
   };
 }
 
@@ -115,6 +121,9 @@ export function writeResult(tape: TapeWriter, result: ResultRow): void {
       tape.number(result.index);
       writeStoredOutcome(tape, result.outcome);
       return;
+    case 'fenced':
+      tape.text(result.what);
+      return;
   }
 }
 
@@ -130,6 +139,8 @@ export function readResult(tape: TapeReader, unit: Unit): UnitResult {
     }
     case 'duplicate':
       return { kind, index: tape.number(), outcome: readStoredOutcome(tape) };
+    case 'fenced':
+      return { kind, what: tape.text() };
   }
 }
 

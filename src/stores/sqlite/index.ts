@@ -7,6 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { assert, DaybookError } from '../../errors.ts';
 import type { Snapshot } from '../../model/book.ts';
 import type { StreamKey } from '../../model/stream.ts';
+import { systemRuntime } from '../../runtime.ts';
 import type {
   ListedOutcome,
   LogBooks,
@@ -26,8 +27,12 @@ import type {
 } from '../../store.ts';
 import { checkUnit } from '../unit-rules.ts';
 import * as codec from './codec.ts';
+import type { DeliveryRead } from './delivery/reads.ts';
+import { SqliteDelivery } from './delivery/store.ts';
+import type { DeliveryWrite } from './delivery/writes.ts';
 import { Faulted, Lane, Lost } from './lane.ts';
 import { acquireLock, type Lock } from './lock.ts';
+import { readValue, writeValue } from './plain-value.ts';
 import type { Operation, WorkerSetup } from './protocol.ts';
 import type { TapeReader, TapeWriter } from './tape.ts';
 
@@ -36,11 +41,13 @@ export interface OpenSqlite {
   path: string;
   /** Only looks, also while a daemon has the file open: takes no lock, changes nothing, refuses to commit. */
   readOnly?: boolean;
+  /** The store's own clock: microseconds since 1970. */
+  clock?: () => number;
 }
 
 /** Rejects with STORE_UNAVAILABLE and a sentence when the file cannot be used or belongs to another running process. */
 export async function openSqlite(options: OpenSqlite): Promise<Store> {
-  const { path, readOnly = false } = options;
+  const { path, readOnly = false, clock = systemRuntime().nowMicros } = options;
   if (path === '' || path.startsWith(':')) {
     throw new DaybookError('STORE_UNAVAILABLE', `SQLite needs the path of a file, not '${path}'`);
   }
@@ -54,7 +61,7 @@ export async function openSqlite(options: OpenSqlite): Promise<Store> {
       throw new DaybookError('STORE_UNAVAILABLE', `cannot open ${path}: ${(error as Error).message}`, { cause: error });
     }
   }
-  const store = new SqliteStore(path, lock);
+  const store = new SqliteStore(path, lock, clock);
   try {
     await store.open();
   } catch (error) {
@@ -64,26 +71,33 @@ export async function openSqlite(options: OpenSqlite): Promise<Store> {
   return store;
 }
 
-class SqliteStore implements Store {
+class SqliteStore extends SqliteDelivery implements Store {
   readonly description: string;
   readonly #path: string;
   readonly #lock: Lock | undefined;
+  readonly #clock: () => number;
   readonly #writer: Lane | undefined;
   readonly #reader: Lane;
   #closing: Promise<void> | undefined;
 
-  constructor(path: string, lock: Lock | undefined) {
+  constructor(path: string, lock: Lock | undefined, clock: () => number) {
+    super();
     this.description = `sqlite ${path}`;
     this.#path = path;
     this.#lock = lock;
+    this.#clock = clock;
     this.#writer = lock && new Lane(() => startWorker({ path, role: 'writer' }));
     this.#reader = new Lane(() => startWorker({ path, role: 'reader' }));
   }
 
-  /** The writer first: it makes the file and its schema. */
+  /**
+   * The writer first: it makes the file and its schema. Whoever held leases in it was another process, which is gone: nobody
+   * waits until its heartbeat expires.
+   */
   async open(): Promise<void> {
     try {
       await this.#writer?.open();
+      await this.#writer?.call('forgetInstances');
       await this.#reader.open();
     } catch (error) {
       throw this.#translate(error, false);
@@ -193,6 +207,18 @@ class SqliteStore implements Store {
       tape.number(limit);
     });
     return answer.number();
+  }
+
+  async now(): Promise<number> {
+    return this.#clock();
+  }
+
+  protected async read(name: DeliveryRead, ...ask: unknown[]): Promise<never> {
+    return readValue(await this.#read(name, (tape) => writeValue(tape, ask))) as never;
+  }
+
+  protected async write(name: DeliveryWrite, ...ask: unknown[]): Promise<never> {
+    return readValue(await this.#write(name, (tape) => writeValue(tape, [this.#clock(), ...ask]))) as never;
   }
 
   /** The writer goes last, so that it folds the write-ahead log into the file. */

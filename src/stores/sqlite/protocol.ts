@@ -1,6 +1,8 @@
 // What the daemon's thread and a worker say to each other.
 
 import type { Reason } from '../../errors.ts';
+import type { DeliveryRead } from './delivery/reads.ts';
+import type { DeliveryWrite } from './delivery/writes.ts';
 import type { Tape } from './tape.ts';
 
 export interface WorkerSetup {
@@ -13,6 +15,7 @@ export type Operation =
   | 'open'
   | 'commit'
   | 'expireOutcomes'
+  | 'forgetInstances'
   | 'head'
   | 'openStream'
   | 'readStream'
@@ -23,6 +26,8 @@ export type Operation =
   | 'listSnapshots'
   | 'readOutcome'
   | 'listOutcomes'
+  | DeliveryRead
+  | DeliveryWrite
   /** Last of all: the worker ends. */
   | 'close';
 

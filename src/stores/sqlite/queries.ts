@@ -1,9 +1,10 @@
 // One function per statement. Nothing here knows what a unit is.
 
-import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { streamSlice } from '../../model/slice.ts';
 import type { StreamKey } from '../../model/stream.ts';
 import type { ListedOutcome, LogIdentity, Outcome, OutcomeKey, StoredOutcome, StreamHead } from '../../store.ts';
+import { get, statement } from './statements.ts';
 
 /** What is stored of an event beside its place. */
 export interface PageRow {
@@ -427,30 +428,4 @@ export function listOutcomes(
 /** Returns how many. */
 export function deleteExpired(db: DatabaseSync, nowMicros: number, limit: number): number {
   return Number(statement(db, SQL.deleteExpired).run(nowMicros, limit).changes);
-}
-
-const prepared = new WeakMap<DatabaseSync, Map<string, StatementSync>>();
-
-/** Prepared once per connection; rows come as arrays. */
-function statement(db: DatabaseSync, sql: string): StatementSync {
-  let known = prepared.get(db);
-  if (known === undefined) {
-    known = new Map();
-    prepared.set(db, known);
-  }
-  let found = known.get(sql);
-  if (found === undefined) {
-    found = db.prepare(sql);
-    found.setReturnArrays(true);
-    known.set(sql, found);
-  }
-  return found;
-}
-
-function get<Row>(
-  db: DatabaseSync,
-  sql: string,
-  ...parameters: (string | number | null | Uint8Array)[]
-): Row | undefined {
-  return statement(db, sql).get(...parameters) as unknown as Row | undefined;
 }

@@ -6,6 +6,9 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { DaybookError } from '../../errors.ts';
 import * as codec from './codec.ts';
 import { openReader, openWriter } from './database.ts';
+import { deliveryReads } from './delivery/reads.ts';
+import { deliveryWrites } from './delivery/writes.ts';
+import { readValue, writeValue } from './plain-value.ts';
 import type { Fault, Operation, Reply, Request, WorkerSetup } from './protocol.ts';
 import * as queries from './queries.ts';
 import * as reader from './reader.ts';
@@ -43,14 +46,29 @@ function perform(operation: Operation, ask: TapeReader, answer: TapeWriter): voi
     case 'expireOutcomes':
       answer.number(writer!.expireOutcomes(ask.number(), ask.number()));
       return;
+    case 'forgetInstances':
+      writer!.forgetInstances();
+      return;
     case 'close':
       db?.close();
       port.close();
       return;
     default:
+      if (operation in deliveryWrites) {
+        const write = deliveryWrites[operation as keyof typeof deliveryWrites] as DeliveryCall;
+        const asked = readValue(ask) as unknown[];
+        writeValue(
+          answer,
+          writer!.perform((db) => write(db, ...asked)),
+        );
+        return;
+      }
       atOneInstant(db!, () => read(db!, operation, ask, answer));
   }
 }
+
+/** The types of what is asked and answered are those of the store's contract. */
+type DeliveryCall = (db: DatabaseSync, ...asked: unknown[]) => unknown;
 
 function read(db: DatabaseSync, operation: Operation, ask: TapeReader, answer: TapeWriter): void {
   switch (operation) {
@@ -119,8 +137,11 @@ function read(db: DatabaseSync, operation: Operation, ask: TapeReader, answer: T
       for (const outcome of outcomes) codec.writeListedOutcome(answer, outcome);
       return;
     }
-    default:
-      throw new Error(`no such operation: ${operation}`);
+    default: {
+      const delivery = deliveryReads[operation as keyof typeof deliveryReads] as DeliveryCall | undefined;
+      if (delivery === undefined) throw new Error(`no such operation: ${operation}`);
+      writeValue(answer, delivery(db, ...(readValue(ask) as unknown[])));
+    }
   }
 }
 

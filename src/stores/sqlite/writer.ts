@@ -1,4 +1,4 @@
-// The one writer: commits units, forgets outcomes. Every check of a unit comes before its first write, so a unit that fails
+// The one writer: commits units, forgets outcomes, carries out what delivery changes outside of units. Every check of a unit comes before its first write, so a unit that fails
 // one leaves no trace and the transaction goes on.
 
 import type { DatabaseSync } from 'node:sqlite';
@@ -6,7 +6,10 @@ import { assert } from '../../errors.ts';
 import { correlationSlice } from '../../model/slice.ts';
 import { type StreamKey, sameBytes, streamText } from '../../model/stream.ts';
 import { holds, outcomeTwice, snapshotBeyondEnd } from '../unit-rules.ts';
+import { isWorkAlone } from '../work-rules.ts';
 import type { AppendRows, ResultRow, UnitRows } from './codec.ts';
+import * as subscriptions from './delivery/subscriptions.ts';
+import { WorkWriter } from './delivery/work.ts';
 import * as queries from './queries.ts';
 
 /** Heads in memory. Beyond this many all are dropped, to be read again as they are needed. */
@@ -23,6 +26,7 @@ export class CommitFailed extends Error {}
 
 export class Writer {
   readonly #db: DatabaseSync;
+  readonly #work: WorkWriter;
   /** This is the only writer, so what it remembers of streams is true until a transaction fails. */
   readonly #heads = new Map<string, Head>();
   #changed: Head[] = [];
@@ -33,6 +37,7 @@ export class Writer {
 
   constructor(db: DatabaseSync) {
     this.#db = db;
+    this.#work = new WorkWriter(db);
     this.#readEnds();
   }
 
@@ -40,12 +45,22 @@ export class Writer {
     return this.#transaction(() => {
       const results = units.map((unit) => this.#check(unit) ?? this.#write(unit));
       this.#writeHeads();
+      this.#work.writeEnds();
       return results;
     });
   }
 
   expireOutcomes(nowMicros: number, limit: number): number {
     return this.#transaction(() => queries.deleteExpired(this.#db, nowMicros, limit));
+  }
+
+  /** One transaction outside of units. */
+  perform<T>(body: (db: DatabaseSync) => T): T {
+    return this.#transaction(() => body(this.#db));
+  }
+
+  forgetInstances(): void {
+    this.perform(subscriptions.deleteInstances);
   }
 
   #transaction<T>(body: () => T): T {
@@ -71,6 +86,7 @@ export class Writer {
     if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
     this.#heads.clear();
     this.#changed = [];
+    this.#work.readEnds();
     this.#readEnds();
   }
 
@@ -89,6 +105,12 @@ export class Writer {
       if (outcome === undefined) continue;
       if (!sameBytes(outcome.unitId, unit.unitId)) return { kind: 'duplicate', index, outcome };
       return this.#committed(unit, outcome.position);
+    }
+    if (unit.work !== undefined) {
+      const stored = isWorkAlone(unit) ? this.#work.findAlone(unit.unitId) : undefined;
+      if (stored !== undefined) return this.#committed(unit, stored);
+      const what = this.#work.fencedBy(unit.work);
+      if (what !== undefined) return this.#repeated(unit) ?? { kind: 'fenced', what };
     }
     let index = 0;
     for (const { stream, expect } of unit.appends) {
@@ -152,6 +174,8 @@ export class Writer {
       if (i > 0 && queries.findOutcome(this.#db, outcome) !== undefined) throw outcomeTwice();
       queries.insertOutcome(this.#db, outcome, unit.unitId, position);
     }
+    if (unit.work !== undefined) this.#work.write(unit.work);
+    if (isWorkAlone(unit)) this.#work.rememberAlone(unit.unitId, position);
     return { kind: 'committed', position, sequences };
   }
 
