@@ -79,3 +79,15 @@ test('a timer that was cancelled does not call', async () => {
   await new Promise((resolve) => setTimeout(resolve, 5));
   assert.equal(called, 0);
 });
+
+test('the wall clock does not go back within a millisecond, as it did where two clocks gave its digits', () => {
+  const runtime = systemRuntime();
+  const end = performance.now() + 50;
+  let last = runtime.nowMicros();
+  while (performance.now() < end) {
+    const now = runtime.nowMicros();
+    // A correction of the system's clock is another matter: those are larger.
+    assert.ok(now >= last || last - now > 1500, `${last} and then ${now}`);
+    last = now;
+  }
+});
