@@ -36,6 +36,7 @@ import {
   unknownKey,
   whole,
 } from './config/values.ts';
+import { DOMAIN } from './model/validation.ts';
 
 export { LIMITS, type Limits } from './config/limits.ts';
 
@@ -256,7 +257,6 @@ const secret = leaf(
   (value) => (value === undefined ? 'nothing' : 'something else'),
 );
 
-const DOMAIN = /^[a-z][a-z0-9_-]{0,63}$/;
 const domain = text('a domain as [a-z][a-z0-9_-]{0,63}', (given) => DOMAIN.test(given));
 
 function readHostPort(value: unknown): HostPort | undefined {

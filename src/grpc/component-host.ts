@@ -37,7 +37,9 @@ function serve(parts: ComponentHostParts, call: AttachCall): void {
     over = true;
     hello.cancel();
     attached?.close();
-    if (attached !== undefined) parts.log.info(about(attached.attachment.hello), 'component detached');
+    if (attached === undefined) return;
+    const { hello: introduction, lateReplies } = attached.attachment;
+    parts.log.info({ ...about(introduction), late_replies: lateReplies }, 'component detached');
   };
   const refuse = (error: unknown) => {
     if (over) return;
