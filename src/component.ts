@@ -1,7 +1,9 @@
 // What domain code must offer, however it is reached: served (we call it), attached (it holds a stream to us), or in
-// this process (tests). Aggregates and upcasters so far; projectors, sagas and process managers join with delivery.
+// this process (tests). Aggregates decide, upcasters translate, reactors (projectors, sagas, process managers) handle what happened.
 
+import { DaybookError } from './errors.ts';
 import type { CommandBook, EventBook, EventPage, Rejection, Snapshot } from './model/book.ts';
+import type { ReactionMessages, ReactorKind } from './model/reaction.ts';
 import type { StreamKey } from './model/stream.ts';
 
 /** A consecutive part of a history. */
@@ -79,8 +81,88 @@ export interface Upcaster {
   upcast(book: EventBook): Promise<EventPage[]>;
 }
 
+/** Where a subscription begins when it is first seen. */
+export type StartPoint =
+  | { kind: 'beginning' }
+  | { kind: 'now' }
+  | { kind: 'after'; position: number }
+  /** Microseconds since 1970. */
+  | { kind: 'time'; timeMicros: number };
+
+/** What a projector, saga or process manager says of itself. */
+export interface ReactorDeclaration {
+  kind: ReactorKind;
+  name: string;
+  /** Any of these; empty: all. */
+  domains: readonly string[];
+  /** Full event type names, any of these; empty: all. */
+  types: readonly string[];
+  /** From 1. Raised when what a projector stores changes incompatibly. */
+  generation: number;
+  /** From 1. Raised with each change of domains and types within a generation. */
+  version: number;
+  start: StartPoint;
+  partitions: number;
+  /** SIMPLE waits for it; only of projectors. */
+  sync: boolean;
+  /** One partition in log order; only of projectors. */
+  ordered: boolean;
+  /** Pages of one stream in one request, at most; 1 but for projectors. */
+  maxPages: number;
+  /** Of the process manager's own streams; else empty. */
+  domain: string;
+  snapshotSchemaVersion: number;
+}
+
+export interface ReactionCall {
+  /** For sentences: `fulfilment: event 3 of /order/018f…`. */
+  about: string;
+  /** Names this work in calls that the component makes while it handles it. */
+  workId: string;
+  /** As `pageBytes` counts; against the credits. */
+  bytes: number;
+  /** Counts from when the request is sent, not while it waits for credit. */
+  timeoutMs: number;
+  /** Nobody waits any more. */
+  signal: AbortSignal;
+  /** W3C trace context of the event; empty when nothing is traced. */
+  traceparent: string;
+  tracestate: string;
+}
+
+/** The host went away with the work in hand: it may have died of it. Work that was not sent fails with COMPONENT_UNAVAILABLE alone. */
+export class HostLost extends DaybookError {
+  constructor(component: string, about: string) {
+    super('COMPONENT_UNAVAILABLE', `${about}: the host of ${component} went away with it in hand`, {
+      metadata: { component },
+      retryDelayMs: 200,
+    });
+  }
+}
+
+/**
+ * Handles events for a subscription. Errors of `handle`: COMPONENT_UNAVAILABLE (nobody there, or HostLost), OVERLOADED,
+ * COMPONENT_TIMEOUT, COMPONENT_FAULT (the handler failed, or answered something else). The response is as the component sent it: the
+ * coordinators check it. The same order key is never in hand twice.
+ */
+export interface Reactor<Kind extends ReactorKind = ReactorKind> {
+  readonly declaration: ReactorDeclaration & { kind: Kind };
+  /** Somebody is there to be asked now. */
+  readonly available: boolean;
+  handle(request: ReactionMessages[Kind]['request'], call: ReactionCall): Promise<ReactionMessages[Kind]['response']>;
+  /** Tells those who declared it, in their log or on their stream, that it gets no work and why; `undefined`: that this is over. */
+  refuse(sentence: string | undefined): void;
+}
+
 /** Finds domain code. */
 export interface Components {
+  /**
+   * Every reactor that is hosted now, or was since the start: one for each kind, name, generation and version. The same
+   * object as long as anybody hosts it.
+   */
+  reactors(): readonly Reactor[];
+  /** Called after reactors came, went, or became available or not. */
+  onReactorsChanged(listener: () => void): void;
   /** `undefined`: the domain has none. One that is known but not there now answers COMPONENT_UNAVAILABLE. */
   upcaster(domain: string): Upcaster | undefined;
   readonly hasUpcasters: boolean;

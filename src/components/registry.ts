@@ -1,6 +1,6 @@
 // Who hosts what, right now. Served components come from the configuration, attached ones come and go.
 
-import type { AggregateComponent, Components, Upcaster } from '../component.ts';
+import type { AggregateComponent, Components, Reactor, Upcaster } from '../component.ts';
 import type { Deadlines } from '../deadlines.ts';
 import { DaybookError, invalid } from '../errors.ts';
 import type { ComponentMessage, Hello } from '../gen/daybook/v1/component.ts';
@@ -68,6 +68,12 @@ export class ComponentRegistry implements Components {
   upcaster(domain: string): Upcaster | undefined {
     return this.#servedUpcasters.get(domain) ?? this.#upcasterPools.get(domain);
   }
+
+  reactors(): readonly Reactor[] {
+    return [];
+  }
+
+  onReactorsChanged(): void {}
 
   get hasUpcasters(): boolean {
     return this.#servedUpcasters.size > 0 || this.#upcasterPools.size > 0;

@@ -1,6 +1,8 @@
 // The shapes of the wire contract, as the model sees them. They are structurally the generated messages, so nothing is
 // copied between the two; see proto/daybook/v1/types.proto for what each field means.
 
+import type { Projection, ReactionError } from './reaction.ts';
+
 export interface Uuid {
   /** 16 bytes. */
   value: Uint8Array;
@@ -151,8 +153,8 @@ export function typeName(typeUrl: string): string {
 
 export interface CommandResponse {
   events: EventBook | undefined;
-  projections: never[];
-  reactionErrors: never[];
+  projections: Projection[];
+  reactionErrors: ReactionError[];
   position: number;
   duplicate: boolean;
   settled: boolean;

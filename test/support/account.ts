@@ -78,5 +78,7 @@ export function componentsOf(...components: AggregateComponent[]): Components {
     upcaster: () => undefined,
     hasUpcasters: false,
     knowsDomain: (domain) => components.some((component) => component.domain === domain),
+    reactors: () => [],
+    onReactorsChanged: () => {},
   };
 }

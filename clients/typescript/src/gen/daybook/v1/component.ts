@@ -74,7 +74,11 @@ export interface ProjectorRequest {
   delivery: Delivery | undefined;
   projector: string;
   /** The row that this projector stored under the aggregate's own key, if any. */
-  current: Projection | undefined;
+  current:
+    | Projection
+    | undefined;
+  /** Send it along in `CommandBook.work_id` when handling this work calls Daybook again. */
+  workId: string;
 }
 
 export interface ProjectorResponse {
@@ -107,6 +111,8 @@ export interface ProcessManagerRequest {
   processState: EventBook | undefined;
   delivery: Delivery | undefined;
   workId: string;
+  /** The history since the last snapshot is long: a snapshot with `process_events` would help. */
+  snapshotWanted: boolean;
 }
 
 export interface ProcessManagerResponse {
@@ -120,6 +126,10 @@ export interface ProcessManagerResponse {
   cancelledTimers: string[];
   /** The process is over: its timers are cancelled and later triggers passed over. */
   ended: boolean;
+}
+
+/** The last event of a process's stream when it has ended. Appended by Daybook; no process manager is handed it. */
+export interface ProcessEnded {
 }
 
 export interface Timer {
@@ -244,7 +254,10 @@ export interface ProjectorHosting {
     | undefined;
   /** One partition in log order: needed to mix aggregates in one row. */
   ordered: boolean;
-  /** Raise it when what it stores changes incompatibly; 0 is 1. */
+  /**
+   * Raise it when what it stores changes incompatibly: it is then built anew beside what is there, and switched to when it has
+   * caught up. 0 is 1.
+   */
   generation: number;
   start:
     | SubscriptionStart
@@ -253,27 +266,39 @@ export interface ProjectorHosting {
   partitions: number;
   /** Pages of one aggregate in one request, at most. 0 is 100. */
   maxPages: number;
+  /** Of the filter: raise it with each change. Partitions then go only to hosts that declare the newest. 0 is 1. */
+  version: number;
 }
 
 export interface SagaHosting {
   name: string;
   filter: EventFilter | undefined;
-  credits: Credits | undefined;
+  credits:
+    | Credits
+    | undefined;
+  /** Not 1 is refused: what a saga did is never done again. Give it another name to begin anew. */
   generation: number;
   start: SubscriptionStart | undefined;
   partitions: number;
+  /** As that of a projector. */
+  version: number;
 }
 
 export interface ProcessManagerHosting {
   name: string;
   filter: EventFilter | undefined;
-  credits: Credits | undefined;
+  credits:
+    | Credits
+    | undefined;
+  /** As that of a saga. */
   generation: number;
   start: SubscriptionStart | undefined;
   partitions: number;
   /** The domain of its own stream. Empty: its name. */
   domain: string;
   snapshotSchemaVersion: number;
+  /** As that of a projector. */
+  version: number;
 }
 
 export interface UpcasterHosting {
@@ -371,7 +396,8 @@ export interface Notice {
   workId: string;
   /**
    * UNKNOWN_WORK (never given out on this stream, or already answered or withdrawn), COMPONENT_FAULT (the reply breaks
-   * the contract), TOO_LARGE.
+   * the contract), TOO_LARGE, DECLARATION_REFUSED (a projector, saga or process manager gets no work here: somebody declared a
+   * newer one, or the declaration contradicts what is known of it).
    */
   reason: string;
   message: string;
@@ -583,7 +609,7 @@ export const BusinessResponse: MessageFns<BusinessResponse> = {
 };
 
 function createBaseProjectorRequest(): ProjectorRequest {
-  return { events: undefined, delivery: undefined, projector: "", current: undefined };
+  return { events: undefined, delivery: undefined, projector: "", current: undefined, workId: "" };
 }
 
 export const ProjectorRequest: MessageFns<ProjectorRequest> = {
@@ -599,6 +625,9 @@ export const ProjectorRequest: MessageFns<ProjectorRequest> = {
     }
     if (message.current !== undefined) {
       Projection.encode(message.current, writer.uint32(34).fork()).join();
+    }
+    if (message.workId !== "") {
+      writer.uint32(42).string(message.workId);
     }
     return writer;
   },
@@ -648,6 +677,14 @@ export const ProjectorRequest: MessageFns<ProjectorRequest> = {
             message.current = Projection.decode(reader, reader.uint32());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.workId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -675,6 +712,7 @@ export const ProjectorRequest: MessageFns<ProjectorRequest> = {
     message.current = (object.current !== undefined && object.current !== null)
       ? Projection.fromPartial(object.current)
       : undefined;
+    message.workId = object.workId ?? "";
     return message;
   },
 };
@@ -885,7 +923,7 @@ export const SagaResponse: MessageFns<SagaResponse> = {
 };
 
 function createBaseProcessManagerRequest(): ProcessManagerRequest {
-  return { trigger: undefined, processState: undefined, delivery: undefined, workId: "" };
+  return { trigger: undefined, processState: undefined, delivery: undefined, workId: "", snapshotWanted: false };
 }
 
 export const ProcessManagerRequest: MessageFns<ProcessManagerRequest> = {
@@ -909,6 +947,9 @@ export const ProcessManagerRequest: MessageFns<ProcessManagerRequest> = {
     }
     if (message.workId !== "") {
       writer.uint32(50).string(message.workId);
+    }
+    if (message.snapshotWanted !== false) {
+      writer.uint32(56).bool(message.snapshotWanted);
     }
     return writer;
   },
@@ -974,6 +1015,14 @@ export const ProcessManagerRequest: MessageFns<ProcessManagerRequest> = {
             message.workId = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.snapshotWanted = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1018,6 +1067,7 @@ export const ProcessManagerRequest: MessageFns<ProcessManagerRequest> = {
       ? Delivery.fromPartial(object.delivery)
       : undefined;
     message.workId = object.workId ?? "";
+    message.snapshotWanted = object.snapshotWanted ?? false;
     return message;
   },
 };
@@ -1135,6 +1185,49 @@ export const ProcessManagerResponse: MessageFns<ProcessManagerResponse> = {
     message.timers = object.timers?.map((e) => Timer.fromPartial(e)) || [];
     message.cancelledTimers = object.cancelledTimers?.map((e) => e) || [];
     message.ended = object.ended ?? false;
+    return message;
+  },
+};
+
+function createBaseProcessEnded(): ProcessEnded {
+  return {};
+}
+
+export const ProcessEnded: MessageFns<ProcessEnded> = {
+  encode(_: ProcessEnded, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ProcessEnded {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProcessEnded();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ProcessEnded>): ProcessEnded {
+    return ProcessEnded.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ProcessEnded>): ProcessEnded {
+    const message = createBaseProcessEnded();
     return message;
   },
 };
@@ -2187,6 +2280,7 @@ function createBaseProjectorHosting(): ProjectorHosting {
     start: undefined,
     partitions: 0,
     maxPages: 0,
+    version: 0,
   };
 }
 
@@ -2218,6 +2312,9 @@ export const ProjectorHosting: MessageFns<ProjectorHosting> = {
     }
     if (message.maxPages !== 0) {
       writer.uint32(72).uint32(message.maxPages);
+    }
+    if (message.version !== 0) {
+      writer.uint32(80).uint32(message.version);
     }
     return writer;
   },
@@ -2307,6 +2404,14 @@ export const ProjectorHosting: MessageFns<ProjectorHosting> = {
             message.maxPages = reader.uint32();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.version = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2339,12 +2444,21 @@ export const ProjectorHosting: MessageFns<ProjectorHosting> = {
       : undefined;
     message.partitions = object.partitions ?? 0;
     message.maxPages = object.maxPages ?? 0;
+    message.version = object.version ?? 0;
     return message;
   },
 };
 
 function createBaseSagaHosting(): SagaHosting {
-  return { name: "", filter: undefined, credits: undefined, generation: 0, start: undefined, partitions: 0 };
+  return {
+    name: "",
+    filter: undefined,
+    credits: undefined,
+    generation: 0,
+    start: undefined,
+    partitions: 0,
+    version: 0,
+  };
 }
 
 export const SagaHosting: MessageFns<SagaHosting> = {
@@ -2366,6 +2480,9 @@ export const SagaHosting: MessageFns<SagaHosting> = {
     }
     if (message.partitions !== 0) {
       writer.uint32(48).uint32(message.partitions);
+    }
+    if (message.version !== 0) {
+      writer.uint32(56).uint32(message.version);
     }
     return writer;
   },
@@ -2431,6 +2548,14 @@ export const SagaHosting: MessageFns<SagaHosting> = {
             message.partitions = reader.uint32();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.version = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2460,6 +2585,7 @@ export const SagaHosting: MessageFns<SagaHosting> = {
       ? SubscriptionStart.fromPartial(object.start)
       : undefined;
     message.partitions = object.partitions ?? 0;
+    message.version = object.version ?? 0;
     return message;
   },
 };
@@ -2474,6 +2600,7 @@ function createBaseProcessManagerHosting(): ProcessManagerHosting {
     partitions: 0,
     domain: "",
     snapshotSchemaVersion: 0,
+    version: 0,
   };
 }
 
@@ -2502,6 +2629,9 @@ export const ProcessManagerHosting: MessageFns<ProcessManagerHosting> = {
     }
     if (message.snapshotSchemaVersion !== 0) {
       writer.uint32(64).uint32(message.snapshotSchemaVersion);
+    }
+    if (message.version !== 0) {
+      writer.uint32(72).uint32(message.version);
     }
     return writer;
   },
@@ -2583,6 +2713,14 @@ export const ProcessManagerHosting: MessageFns<ProcessManagerHosting> = {
             message.snapshotSchemaVersion = reader.uint32();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.version = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2614,6 +2752,7 @@ export const ProcessManagerHosting: MessageFns<ProcessManagerHosting> = {
     message.partitions = object.partitions ?? 0;
     message.domain = object.domain ?? "";
     message.snapshotSchemaVersion = object.snapshotSchemaVersion ?? 0;
+    message.version = object.version ?? 0;
     return message;
   },
 };

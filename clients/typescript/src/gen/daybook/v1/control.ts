@@ -57,6 +57,8 @@ export interface RebuildProgress {
   /** The new generation answers reads. */
   switched: boolean;
   generation: number;
+  /** Keys of the new generation that are parked: they hold the switch up. */
+  parked: number;
 }
 
 export interface FlushCacheRequest {
@@ -499,7 +501,7 @@ export const RebuildRequest: MessageFns<RebuildRequest> = {
 };
 
 function createBaseRebuildProgress(): RebuildProgress {
-  return { position: 0, target: 0, eventsPerSecond: 0, timeLeft: undefined, switched: false, generation: 0 };
+  return { position: 0, target: 0, eventsPerSecond: 0, timeLeft: undefined, switched: false, generation: 0, parked: 0 };
 }
 
 export const RebuildProgress: MessageFns<RebuildProgress> = {
@@ -521,6 +523,9 @@ export const RebuildProgress: MessageFns<RebuildProgress> = {
     }
     if (message.generation !== 0) {
       writer.uint32(48).uint32(message.generation);
+    }
+    if (message.parked !== 0) {
+      writer.uint32(56).uint64(message.parked);
     }
     return writer;
   },
@@ -586,6 +591,14 @@ export const RebuildProgress: MessageFns<RebuildProgress> = {
             message.generation = reader.uint32();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.parked = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -611,6 +624,7 @@ export const RebuildProgress: MessageFns<RebuildProgress> = {
       : undefined;
     message.switched = object.switched ?? false;
     message.generation = object.generation ?? 0;
+    message.parked = object.parked ?? 0;
     return message;
   },
 };

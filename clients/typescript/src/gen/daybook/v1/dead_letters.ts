@@ -56,7 +56,7 @@ export interface DeadLetter {
   nextAttemptAt: Timestamp | undefined;
   reason: string;
   message: string;
-  /** Events of this key that wait behind it, as far as known. */
+  /** Outputs of the same lane that wait behind it, or events of this key, as far as known. */
   waiting: number;
 }
 

@@ -367,6 +367,8 @@ export interface Delivery {
   replaying: boolean;
   /** Of the last page. */
   position: number;
+  /** What comes out is shown, not stored: keep nothing of it, and no effects outside. */
+  dryRun: boolean;
 }
 
 /** A payload for hosts that do not use Protobuf for their events: put this into the Any. */
@@ -2030,7 +2032,16 @@ export const RejectionNotification: MessageFns<RejectionNotification> = {
 };
 
 function createBaseDelivery(): Delivery {
-  return { subscription: "", generation: 0, epoch: 0, partition: 0, attempt: 0, replaying: false, position: 0 };
+  return {
+    subscription: "",
+    generation: 0,
+    epoch: 0,
+    partition: 0,
+    attempt: 0,
+    replaying: false,
+    position: 0,
+    dryRun: false,
+  };
 }
 
 export const Delivery: MessageFns<Delivery> = {
@@ -2055,6 +2066,9 @@ export const Delivery: MessageFns<Delivery> = {
     }
     if (message.position !== 0) {
       writer.uint32(56).uint64(message.position);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(64).bool(message.dryRun);
     }
     return writer;
   },
@@ -2128,6 +2142,14 @@ export const Delivery: MessageFns<Delivery> = {
             message.position = longToNumber(reader.uint64());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2152,6 +2174,7 @@ export const Delivery: MessageFns<Delivery> = {
     message.attempt = object.attempt ?? 0;
     message.replaying = object.replaying ?? false;
     message.position = object.position ?? 0;
+    message.dryRun = object.dryRun ?? false;
     return message;
   },
 };
