@@ -32,6 +32,11 @@ export class Deadlines {
     return { cancel: () => this.#remove(index, bucket, entry) };
   }
 
+  /** The same, `delayMs` from now. */
+  after(delayMs: number, call: () => void): Deadline {
+    return this.add(this.#runtime.monotonicMs() + delayMs, call);
+  }
+
   /** Also while the bucket fires: what a neighbour cancels does not fire any more. */
   #remove(index: number, bucket: Set<() => void>, entry: () => void): void {
     if (bucket.delete(entry) && bucket.size === 0 && this.#buckets.get(index) === bucket) this.#buckets.delete(index);

@@ -59,6 +59,7 @@ export async function startDaemon(
     owned: config.domains,
     served: served.filter((component) => component instanceof ServedAggregate),
     servedUpcasters: served.filter((component) => component instanceof ServedUpcaster),
+    servedReactors: [],
     upcasted: config.upcastedDomains,
     limits,
     onUpcastersChanged: () => cache.flush(),

@@ -6,7 +6,9 @@ import type { ComponentMessage, Hello, Reply } from '../gen/daybook/v1/component
 import { DOMAIN } from '../model/validation.ts';
 import type { Runtime } from '../runtime.ts';
 import { AttachedAggregate } from './attached-aggregate.ts';
+import { AttachedReactor } from './attached-reactor.ts';
 import { AttachedUpcaster, type UpcastingLimits } from './attached-upcaster.ts';
+import { declarationsOf } from './declarations.ts';
 import type { Outbox } from './outbox.ts';
 
 export const PROTOCOL_VERSION = 1;
@@ -17,13 +19,14 @@ export class Attachment {
   readonly hello: Hello;
   readonly aggregates: readonly AttachedAggregate[];
   readonly upcasters: readonly AttachedUpcaster[];
+  readonly reactors: readonly AttachedReactor[];
   readonly #outbox: Outbox;
   /** The component is going, or we are: no new work. */
   #draining = false;
   /** Replies to work that was withdrawn, that somebody else's, or that never was. */
   #lateReplies = 0;
 
-  /** Throws INVALID_ARGUMENT or UNIMPLEMENTED when the introduction cannot be accepted. */
+  /** Throws INVALID_ARGUMENT when the introduction cannot be accepted. */
   constructor(
     id: number,
     hello: Hello,
@@ -44,6 +47,9 @@ export class Attachment {
     );
     this.upcasters = hello.upcasters.map(
       (hosting) => new AttachedUpcaster(hosting, outbox, runtime, deadlines, limits, late),
+    );
+    this.reactors = declarationsOf(hello).map(
+      ({ declaration, credits }) => new AttachedReactor(declaration, credits, outbox, deadlines, late),
     );
   }
 
@@ -69,6 +75,7 @@ export class Attachment {
   }
 
   close(): void {
+    for (const reactor of this.reactors) reactor.close();
     for (const upcaster of this.upcasters) upcaster.close();
     for (const aggregate of this.aggregates) {
       aggregate.close(
@@ -86,7 +93,7 @@ export class Attachment {
 
   #receiveReply(reply: Reply): void {
     const has = (lane: { has(workId: string): boolean }) => lane.has(reply.workId);
-    const owner = this.aggregates.find(has) ?? this.upcasters.find(has);
+    const owner = this.aggregates.find(has) ?? this.upcasters.find(has) ?? this.reactors.find(has);
     if (owner !== undefined) return owner.reply(reply);
     this.#lateReplies++;
     this.#outbox.notice(
@@ -104,19 +111,8 @@ function checkHello(hello: Hello): void {
       `hello.protocol_version: expected ${PROTOCOL_VERSION}, found ${hello.protocolVersion}`,
     );
   }
-  const later = { projectors: hello.projectors, sagas: hello.sagas, process_managers: hello.processManagers };
-  for (const [field, hosted] of Object.entries(later)) {
-    if (hosted.length > 0) {
-      throw new DaybookError(
-        'UNIMPLEMENTED',
-        `hello.${field}: this version of Daybook hosts aggregates and upcasters only`,
-        {
-          metadata: { field: `hello.${field}` },
-        },
-      );
-    }
-  }
-  if (hello.aggregates.length + hello.upcasters.length === 0) {
+  const reactors = hello.projectors.length + hello.sagas.length + hello.processManagers.length;
+  if (hello.aggregates.length + hello.upcasters.length + reactors === 0) {
     throw invalid('hello', 'hello: expected something to host, found nothing');
   }
   checkDomains('hello.aggregates.domain', hello.aggregates);

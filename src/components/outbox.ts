@@ -23,6 +23,7 @@ export class Outbox {
   #lastBytes = 0;
   /** Set while the transport is full. */
   #full: Promise<void> | undefined;
+  #over = false;
 
   constructor(channel: AttachChannel) {
     this.#channel = channel;
@@ -48,6 +49,7 @@ export class Outbox {
   async drain(timeoutMs: number): Promise<void> {
     this.#message(8).drain = { timeout: toDuration(timeoutMs) };
     await this.writable();
+    this.#over = true;
     this.#channel.end();
   }
 
@@ -73,6 +75,8 @@ export class Outbox {
   }
 
   #flush(): void {
+    // What is said after good-bye, such as a Cancel, reaches nobody.
+    if (this.#over) this.#messages = [];
     while (this.#full === undefined && this.#messages.length > 0) {
       if (this.#channel.send(this.#messages.shift()!)) continue;
       this.#full = this.#channel.writable().then(() => {

@@ -1,6 +1,6 @@
 // Who hosts what, right now. Served components come from the configuration, attached ones come and go.
 
-import type { AggregateComponent, Components, Reactor, Upcaster } from '../component.ts';
+import type { AggregateComponent, Components, Reactor, ReactorDeclaration, Upcaster } from '../component.ts';
 import type { Deadlines } from '../deadlines.ts';
 import { DaybookError, invalid } from '../errors.ts';
 import type { ComponentMessage, Hello } from '../gen/daybook/v1/component.ts';
@@ -9,6 +9,7 @@ import { AttachedPool } from './attached-pool.ts';
 import type { UpcastingLimits } from './attached-upcaster.ts';
 import { Attachment } from './attachment.ts';
 import { type AttachChannel, Outbox } from './outbox.ts';
+import { Reactors, type StandingReactor } from './reactors.ts';
 import { UpcasterPool } from './upcaster-pool.ts';
 
 export interface Attached {
@@ -24,6 +25,7 @@ export interface RegistryOptions {
   owned: readonly string[] | undefined;
   served: readonly AggregateComponent[];
   servedUpcasters: readonly Upcaster[];
+  servedReactors: readonly StandingReactor[];
   /** Domains whose events are not handed out before an upcaster is there. */
   upcasted: readonly string[];
   limits: UpcastingLimits;
@@ -41,6 +43,7 @@ export class ComponentRegistry implements Components {
   readonly #pools = new Map<string, AttachedPool>();
   readonly #servedUpcasters = new Map<string, Upcaster>();
   readonly #upcasterPools = new Map<string, UpcasterPool>();
+  readonly #reactors: Reactors;
   readonly #attachments = new Set<Attachment>();
   #attached = 0;
   #draining = false;
@@ -51,6 +54,7 @@ export class ComponentRegistry implements Components {
     this.#options = options;
     for (const component of options.served) this.#served.set(component.domain, component);
     for (const upcaster of options.servedUpcasters) this.#servedUpcasters.set(upcaster.domain, upcaster);
+    this.#reactors = new Reactors(options.servedReactors);
     for (const domain of options.upcasted) this.#upcasterPool(domain);
   }
 
@@ -70,10 +74,12 @@ export class ComponentRegistry implements Components {
   }
 
   reactors(): readonly Reactor[] {
-    return [];
+    return this.#reactors.all();
   }
 
-  onReactorsChanged(): void {}
+  onReactorsChanged(listener: () => void): void {
+    this.#reactors.onChanged(listener);
+  }
 
   get hasUpcasters(): boolean {
     return this.#servedUpcasters.size > 0 || this.#upcasterPools.size > 0;
@@ -87,19 +93,25 @@ export class ComponentRegistry implements Components {
     const outbox = new Outbox(channel);
     const { limits } = this.#options;
     const attachment = new Attachment(++this.#attached, hello, outbox, this.#runtime, this.#deadlines, limits);
+    for (const { declaration } of attachment.reactors) this.#checkReactor(declaration);
     if (hello.fileDescriptorSet.length > 0) this.#options.onDescriptors(componentText(hello), hello.fileDescriptorSet);
     this.#attachments.add(attachment);
     for (const aggregate of attachment.aggregates) this.#pool(aggregate.domain).add(attachment, aggregate);
     for (const upcaster of attachment.upcasters) this.#upcasterPool(upcaster.domain).add(attachment, upcaster);
+    for (const reactor of attachment.reactors) this.#reactors.add(attachment, reactor);
     if (attachment.upcasters.length > 0) this.#options.onUpcastersChanged();
     return {
       attachment,
       outbox,
-      receive: (message) => attachment.receive(message),
+      receive: (message) => {
+        attachment.receive(message);
+        if (message.drain !== undefined) this.#reactors.changed();
+      },
       close: () => {
         if (!this.#attachments.delete(attachment)) return;
         for (const aggregate of attachment.aggregates) this.#pool(aggregate.domain).remove(attachment);
         for (const upcaster of attachment.upcasters) this.#upcasterPool(upcaster.domain).remove(attachment);
+        for (const reactor of attachment.reactors) this.#reactors.remove(attachment, reactor);
         if (attachment.upcasters.length > 0) this.#options.onUpcastersChanged();
         attachment.close();
       },
@@ -109,7 +121,9 @@ export class ComponentRegistry implements Components {
   /** Says good-bye to every attached component; `timeoutMs` is how long the daemon is still there. */
   async drain(timeoutMs: number): Promise<void> {
     this.#draining = true;
-    await Promise.all([...this.#attachments].map((attachment) => attachment.drain(timeoutMs)));
+    const drained = [...this.#attachments].map((attachment) => attachment.drain(timeoutMs));
+    this.#reactors.changed();
+    await Promise.all(drained);
   }
 
   #pool(domain: string): AttachedPool {
@@ -139,13 +153,20 @@ export class ComponentRegistry implements Components {
     if (this.#served.has(domain)) {
       throw invalid('hello.aggregates.domain', `${domain}: the configuration names a served component for this domain`);
     }
-    const { owned } = this.#options;
-    if (owned !== undefined && !owned.includes(domain)) {
-      throw invalid(
-        'hello.aggregates.domain',
-        `${domain}: not one of the domains that this daemon owns (${owned.join(', ')})`,
-      );
+    this.#checkAppended('hello.aggregates.domain', domain);
+  }
+
+  #checkReactor(declaration: ReactorDeclaration): void {
+    if (declaration.kind === 'process_manager') {
+      this.#checkAppended('hello.process_managers.domain', declaration.domain);
     }
+    this.#reactors.check(declaration);
+  }
+
+  #checkAppended(field: string, domain: string): void {
+    const { owned } = this.#options;
+    if (owned === undefined || owned.includes(domain)) return;
+    throw invalid(field, `${domain}: not one of the domains that this daemon owns (${owned.join(', ')})`);
   }
 }
 

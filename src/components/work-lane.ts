@@ -16,7 +16,10 @@ export interface Job {
   readonly key: string | undefined;
   /** Work from inside which this comes, nearest first: it uses the credit of an ancestor that is in hand here. */
   readonly ancestors: readonly string[];
-  readonly deadlineMs: number;
+  /** By the monotonic clock, time spent waiting for credit included; `undefined`: `timeoutMs` counts. */
+  readonly deadlineMs: number | undefined;
+  /** From when it is sent: waiting for credit is nobody's slowness. Without `deadlineMs` only. */
+  readonly timeoutMs?: number;
   readonly signal: AbortSignal;
   /** Its turn has come. */
   send(): void;
@@ -25,6 +28,8 @@ export interface Job {
   fail(error: unknown): void;
   /** What to fail with when the deadline passes. */
   timeout(): DaybookError;
+  /** What to fail with when the stream goes after it was sent; absent: the same as what only waited. */
+  lost?(): DaybookError;
 }
 
 interface Entry {
@@ -32,7 +37,8 @@ interface Entry {
   lent: boolean;
   /** Whoever waited has an answer; the host's is awaited all the same. */
   settled: boolean;
-  deadline: Deadline;
+  /** `undefined`: it does not count yet. */
+  deadline: Deadline | undefined;
   abort: () => void;
 }
 
@@ -66,6 +72,11 @@ export class WorkLane {
     return this.#closed !== undefined;
   }
 
+  /** Jobs that the host has or will get; withdrawn ones that it has not answered yet are among them. */
+  get size(): number {
+    return this.#inHand.size + this.#waiting.length + this.#behind.size;
+  }
+
   /** A reply to this work is awaited. */
   has(workId: string): boolean {
     return this.#inHand.has(workId);
@@ -82,7 +93,10 @@ export class WorkLane {
       job,
       lent: job.ancestors.some((id) => this.#inHand.has(id)),
       settled: false,
-      deadline: this.#deadlines.add(job.deadlineMs, () => this.#withdraw(entry, job.timeout())),
+      deadline:
+        job.deadlineMs === undefined
+          ? undefined
+          : this.#deadlines.add(job.deadlineMs, () => this.#withdraw(entry, job.timeout())),
       abort: () => this.#withdraw(entry, job.signal.reason),
     };
     job.signal.addEventListener('abort', entry.abort, { once: true });
@@ -110,14 +124,16 @@ export class WorkLane {
     this.#next(entry);
   }
 
-  /** The stream is gone: nothing that it holds will be answered. */
+  /** The stream is gone: nothing that it holds will be answered. Jobs that know what it means to be `lost` say so. */
   close(error: DaybookError): void {
     this.#closed = error;
-    const entries = [...this.#inHand.values(), ...this.#waiting, ...this.#behind.values()];
+    const sent = [...this.#inHand.values()];
+    const entries = [...this.#waiting, ...this.#behind.values()];
     this.#inHand.clear();
     this.#waiting = [];
     this.#behind.clear();
     this.#busyKeys.clear();
+    for (const entry of sent) this.#fail(entry, entry.job.lost?.() ?? error);
     for (const entry of entries) this.#fail(entry, error);
   }
 
@@ -143,6 +159,9 @@ export class WorkLane {
     if (!lent) {
       this.#itemsInHand++;
       this.#bytesInHand += job.bytes;
+    }
+    if (job.deadlineMs === undefined) {
+      entry.deadline = this.#deadlines.after(job.timeoutMs!, () => this.#withdraw(entry, job.timeout()));
     }
     job.send();
   }
@@ -186,7 +205,7 @@ export class WorkLane {
 
   #release(entry: Entry): void {
     entry.settled = true;
-    entry.deadline.cancel();
+    entry.deadline?.cancel();
     entry.job.signal.removeEventListener('abort', entry.abort);
   }
 }

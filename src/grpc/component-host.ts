@@ -122,5 +122,6 @@ function about(hello: Hello): Record<string, unknown> {
     component_version: hello.version,
     component_instance: hello.instance,
     domains: hello.aggregates.map(({ domain }) => domain),
+    reactors: [...hello.projectors, ...hello.sagas, ...hello.processManagers].map(({ name }) => name),
   };
 }

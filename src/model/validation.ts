@@ -13,6 +13,8 @@ export interface CommandLimits {
 export const METADATA_BYTES = 16_384;
 
 export const DOMAIN = /^[a-z][a-z0-9_-]{0,63}$/;
+/** A full type name, as it follows the last slash of a type URL. A comma is none of it, so that no list passes for one name. */
+export const TYPE_NAME = /^[\x21-\x2b\x2d\x2e\x30-\x7e]{1,512}$/;
 const CORRELATION_ID = /^[\x20-\x7e]{1,128}$/;
 const IDEMPOTENCY_KEY = /^[\x20-\x7e]{1,128}$/;
 const TENANT = /^[\x21-\x2e\x30-\x7e]{0,64}$/;

@@ -27,7 +27,11 @@ def welcome(world):
             "INVALID_ARGUMENT",
             "hello.aggregates.domain",
         ),
-        (component.Hello(protocol_version=1, sagas=[component.SagaHosting(name="s")]), "UNIMPLEMENTED", "hello.sagas"),
+        (
+            component.Hello(protocol_version=1, sagas=[component.SagaHosting(name="s", generation=2)]),
+            "INVALID_ARGUMENT",
+            "hello.sagas.generation",
+        ),
     ]:
         stream = Attachment(world.daemon.address)
         stream.send(hello=hello)
