@@ -485,6 +485,8 @@ function limitFaults(limits: Limits, fault: AddFault): void {
     ['messageBytes', 'deliveryBytes'],
     ['hotCacheAggregateBytes', 'hotCacheBytes'],
     ['conflictMinMs', 'conflictMaxMs'],
+    ['reactionRetryMinMs', 'reactionRetryMaxMs'],
+    ['suspendAfterKeys', 'suspendAfterKeysInAll'],
   ];
   for (const [small, large] of order) {
     // A cache of 0 bytes is off, whatever one aggregate might take.

@@ -43,6 +43,26 @@ export const LIMITS = {
   conflictMaxMs: { fallback: 2000, min: 0, max: 60_000 },
   /** For one call to a component; the caller's deadline counts if it is sooner. */
   componentTimeoutMs: { fallback: 30_000, min: 10, max: 3_600_000 },
+  /** At one event by a projector, saga or process manager, before it becomes a dead letter. */
+  reactionAttempts: { fallback: 10, min: 1, max: 1000 },
+  /** Before the second attempt; doubles from there, with jitter. */
+  reactionRetryMinMs: { fallback: 200, min: 1, max: 3_600_000 },
+  /** Between two attempts, at most. */
+  reactionRetryMaxMs: { fallback: 30_000, min: 1, max: 86_400_000 },
+  /** Keys parked with no success between, before a subscription suspends. */
+  suspendAfterKeys: { fallback: 100, min: 1, max: 1_000_000 },
+  /** Keys parked at all, before a subscription suspends. */
+  suspendAfterKeysInAll: { fallback: 1000, min: 1, max: 10_000_000 },
+  /** Reactions to reactions, one caused by the other, before the last becomes a dead letter. */
+  reactionDepth: { fallback: 1000, min: 1, max: 100_000 },
+  /** Between a partition's cursor and how far it has read. */
+  partitionWindowEvents: { fallback: 1024, min: 16, max: 65_536 },
+  /** The same. */
+  partitionWindowBytes: { fallback: 8 * MIB, min: 64 * KIB, max: KIB * MIB },
+  /** Requests of one partition in hand at once. */
+  partitionConcurrency: { fallback: 64, min: 1, max: 1024 },
+  /** For which a daemon that is not heard of keeps its partitions. */
+  leaseMs: { fallback: 12_000, min: 500, max: 600_000 },
   /** For which outcomes of commands are kept under their idempotency keys. */
   idempotencyRetentionDays: { fallback: 7, min: 1, max: 3650 },
   /** From SIGTERM until what is under way is given up. */
