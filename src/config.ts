@@ -4,6 +4,8 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import { type HostPort, hostPortText, isLoopback, readHostPort } from './config/addresses.ts';
+import { component, domain, nameOf, ownDomain, redactedComponent, type ServedComponent } from './config/components.ts';
 import { LIMITS, type Limits } from './config/limits.ts';
 import {
   type Environment,
@@ -28,7 +30,6 @@ import {
   issueFaults,
   leaf,
   list,
-  nearest,
   oneOf,
   text,
   textOf,
@@ -36,8 +37,9 @@ import {
   unknownKey,
   whole,
 } from './config/values.ts';
-import { DOMAIN } from './model/validation.ts';
 
+export { type HostPort, hostPortText, isLoopback } from './config/addresses.ts';
+export { nameOf, type ServedComponent, typesKnownOf } from './config/components.ts';
 export { LIMITS, type Limits } from './config/limits.ts';
 
 export interface Config {
@@ -75,33 +77,6 @@ export interface ListenConfig {
   readonly health: HostPort;
   /** `address` may be reachable from other machines. */
   readonly allowRemote: boolean;
-}
-
-export interface HostPort {
-  /** A name or an IP address, IPv6 without brackets. */
-  readonly host: string;
-  /** 0: any free one. */
-  readonly port: number;
-}
-
-export type ServedComponent = ServedAggregate | ServedUpcaster;
-
-export interface ServedUpcaster {
-  readonly kind: 'upcaster';
-  readonly domain: string;
-  /** A gRPC target: `host:port` or `unix:/path`. */
-  readonly address: string;
-  /** Full names of the old types that it wants to see; empty: all of the domain. */
-  readonly types: readonly string[];
-}
-
-export interface ServedAggregate {
-  readonly kind: 'aggregate';
-  readonly domain: string;
-  /** A gRPC target: `host:port` or `unix:/path`. */
-  readonly address: string;
-  /** Of the snapshots that it writes and can read. */
-  readonly snapshotSchemaVersion: number;
 }
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
@@ -192,30 +167,13 @@ export function redacted(config: Config): Record<string, unknown> {
       allow_remote: config.listen.allowRemote,
     },
     ...(config.domains === undefined ? {} : { domains: config.domains }),
-    components: config.components.map((component) =>
-      component.kind === 'aggregate'
-        ? {
-            aggregate: component.domain,
-            address: component.address,
-            snapshot_schema_version: component.snapshotSchemaVersion,
-          }
-        : { upcaster: component.domain, address: component.address, types: component.types },
-    ),
+    components: config.components.map(redactedComponent),
     upcasted_domains: config.upcastedDomains,
     descriptors: config.descriptors,
     limits: Object.fromEntries(Object.entries(config.limits).map(([name, value]) => [snakeCase(name), value])),
     log: config.log,
     reflection: config.reflection,
   };
-}
-
-/** `127.0.0.1:4310`, `[::1]:4310`. */
-export function hostPortText({ host, port }: HostPort): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 /** A limit's key in the file: `messageBytes` is `message_bytes` there. */
@@ -257,26 +215,11 @@ const secret = leaf(
   (value) => (value === undefined ? 'nothing' : 'something else'),
 );
 
-const domain = text('a domain as [a-z][a-z0-9_-]{0,63}', (given) => DOMAIN.test(given));
-
-function readHostPort(value: unknown): HostPort | undefined {
-  const [, ipv6, host, digits] =
-    /^(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})$/.exec(textOf(value) ?? '') ?? [];
-  const port = Number(digits);
-  return digits === undefined || port > 65_535 ? undefined : { host: (ipv6 ?? host)!, port };
-}
-
 const hostPort = leaf('host:port with a port from 0 to 65535', readHostPort);
 
 const apiAddress = leaf('host:port with a port from 0 to 65535, or off', (value) =>
   textOf(value) === 'off' || value === false ? ('off' as const) : readHostPort(value),
 );
-
-const target = text('host:port with a port from 1 to 65535, or unix:/path', (given) => {
-  if (given.startsWith('unix:')) return given.length > 'unix:'.length;
-  const parsed = readHostPort(given);
-  return parsed !== undefined && parsed.port > 0;
-});
 
 const storage = byType<
   { type: 'sqlite'; path: string } | { type: 'memory' } | { type: 'postgres' | 'redis' } // the latter are faults below
@@ -311,43 +254,6 @@ const SECRETS: readonly Path[] = [
   ['storage', 'url'],
   ['bus', 'url'],
 ];
-
-const COMPONENT_KINDS = ['aggregate', 'projector', 'saga', 'process_manager', 'upcaster'];
-
-const servedAggregate = block({
-  aggregate: domain,
-  address: target,
-  snapshot_schema_version: whole(0, 0xffffffff).default(0),
-}).transform(
-  (entry): ServedAggregate => ({
-    kind: 'aggregate',
-    domain: entry.aggregate,
-    address: entry.address,
-    snapshotSchemaVersion: entry.snapshot_schema_version,
-  }),
-);
-
-const servedUpcaster = block({
-  upcaster: domain,
-  address: target,
-  types: list(text('a full event type name'), 'a list of full event type names', 0).default([]),
-}).transform(
-  (entry): ServedUpcaster => ({ kind: 'upcaster', domain: entry.upcaster, address: entry.address, types: entry.types }),
-);
-
-const component = chosen<ServedComponent>((value) => {
-  if (!isBlock(value)) return `expected keys and values, found ${shown(value)}`;
-  const keys = Object.keys(value);
-  const kinds = COMPONENT_KINDS.filter((kind) => keys.includes(kind));
-  if (kinds.length !== 1) {
-    const near = keys.find((key) => nearest(key, COMPONENT_KINDS) !== undefined);
-    const found = near === undefined ? 'none' : `none but ${shown(near)}`;
-    return `expected one of the keys ${COMPONENT_KINDS.join(', ')}, found ${kinds.length === 0 ? found : kinds.join(' and ')}`;
-  }
-  if (kinds[0] === 'aggregate') return servedAggregate;
-  if (kinds[0] === 'upcaster') return servedUpcaster;
-  return `a served ${kinds[0]!.replace('_', ' ')} comes with a later version of Daybook; this one serves aggregates and upcasters only`;
-});
 
 const limits = block(
   Object.fromEntries(
@@ -423,20 +329,19 @@ function blockFaults(blocks: Partial<Blocks>, cwd: string): Fault[] {
   }
   for (const [i, entry] of (components ?? []).entries()) {
     const path = ['components', i];
-    const first = components!.findIndex((other) => other.kind === entry.kind && other.domain === entry.domain);
-    if (first !== i) fault([...path, entry.kind], `components[${first}] serves ${entry.domain} already`);
-    if (domains !== undefined && !domains.includes(entry.domain)) {
-      fault(
-        [...path, 'aggregate'],
-        `expected one of this daemon's domains (${domains.join(', ')}), found ${entry.domain}`,
-      );
+    const told = nameFault(entry, components!.slice(0, i));
+    if (told !== undefined) fault([...path, entry.kind], told);
+    const own = ownDomain(entry);
+    if (domains !== undefined && own !== undefined && !domains.includes(own)) {
+      const key = entry.kind === 'process_manager' && own !== entry.declaration.name ? 'domain' : entry.kind;
+      fault([...path, key], `expected one of this daemon's domains (${domains.join(', ')}), found ${own}`);
     }
     if (listen !== undefined && listen.address !== 'off' && same(readHostPort(entry.address), listen.address)) {
       fault([...path, 'address'], `${entry.address} is listen.address, where Daybook itself answers`);
     }
   }
   if (routes !== undefined) {
-    const owned = [...(domains ?? []), ...(components ?? []).map((entry) => entry.domain)];
+    const owned = [...(domains ?? []), ...(components ?? []).map(ownDomain)];
     for (const name of Object.keys(routes)) {
       if (owned.includes(name)) fault(['routes', name], `${name} is owned here, so no route may lead elsewhere`);
     }
@@ -444,6 +349,20 @@ function blockFaults(blocks: Partial<Blocks>, cwd: string): Fault[] {
   }
   if (limits !== undefined) limitFaults(limits, fault);
   return faults;
+}
+
+/** A name is one component's: that of a projector, saga or process manager is also its subscription's, whatever the kind. */
+function nameFault(entry: ServedComponent, before: readonly ServedComponent[]): string | undefined {
+  const reacts = 'declaration' in entry;
+  const first = before.findIndex(
+    (other) => nameOf(other) === nameOf(entry) && (other.kind === entry.kind || (reacts && 'declaration' in other)),
+  );
+  if (first === -1) return undefined;
+  if (!reacts) return `components[${first}] serves ${entry.domain} already`;
+  const other = before[first]!.kind;
+  return other === entry.kind
+    ? `components[${first}] is ${entry.declaration.name} already`
+    : `${entry.declaration.name} is the name of components[${first}], a ${other.replace('_', ' ')}, already`;
 }
 
 type AddFault = (path: Path, sentence: string) => void;

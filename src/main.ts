@@ -2,7 +2,8 @@
 
 import { ComponentRegistry } from './components/registry.ts';
 import { ServedAggregate, type ServedLimits, ServedUpcaster } from './components/served.ts';
-import type { Config, ServedComponent, StorageConfig } from './config.ts';
+import { ServedReactor } from './components/served-reactor.ts';
+import { type Config, type ServedComponent, type StorageConfig, typesKnownOf } from './config.ts';
 import { Admission } from './coordinators/admission.ts';
 import { Asking, Hosts } from './coordinators/asking.ts';
 import { BusinessCoordinator } from './coordinators/business.ts';
@@ -53,13 +54,13 @@ export async function startDaemon(
   const deadlines = new Deadlines(runtime);
   const cache = new HotCache(limits);
   const typesOf = (domain: string) => recentTypes(store, domain);
-  const payloads = new Payloads({ descriptors, served: config.components, typesOf, runtime, log });
-  const served = config.components.map((component) => openServed(component, runtime, limits));
+  const payloads = new Payloads({ descriptors, served: typesKnownOf(config.components), typesOf, runtime, log });
+  const served = config.components.map((component) => openServed(component, runtime, limits, log));
   const components = new ComponentRegistry(runtime, deadlines, {
     owned: config.domains,
     served: served.filter((component) => component instanceof ServedAggregate),
     servedUpcasters: served.filter((component) => component instanceof ServedUpcaster),
-    servedReactors: [],
+    servedReactors: served.filter((component) => component instanceof ServedReactor),
     upcasted: config.upcastedDomains,
     limits,
     onUpcastersChanged: () => cache.flush(),
@@ -144,11 +145,17 @@ function openServed(
   component: ServedComponent,
   runtime: Runtime,
   limits: ServedLimits,
-): ServedAggregate | ServedUpcaster {
-  const { domain, address } = component;
-  return component.kind === 'aggregate'
-    ? new ServedAggregate(domain, address, component.snapshotSchemaVersion, runtime, limits)
-    : new ServedUpcaster(domain, address, component.types, runtime, limits);
+  log: Logger,
+): ServedAggregate | ServedUpcaster | ServedReactor {
+  const { kind, address } = component;
+  switch (kind) {
+    case 'aggregate':
+      return new ServedAggregate(component.domain, address, component.snapshotSchemaVersion, runtime, limits);
+    case 'upcaster':
+      return new ServedUpcaster(component.domain, address, component.types, runtime, limits);
+    default:
+      return new ServedReactor(component, limits, runtime, log);
+  }
 }
 
 /** Adapters load only when they are used. */

@@ -6,7 +6,7 @@ import { after, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { stringify } from 'yaml';
 import { overlay, readSecrets, type Tree } from '../src/config/tree.ts';
-import { type Config, ConfigError, LIMITS, loadConfig, redacted, Secret, snakeCase } from '../src/config.ts';
+import { type Config, ConfigError, LIMITS, loadConfig, nameOf, redacted, Secret, snakeCase } from '../src/config.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'daybook-config-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -28,6 +28,21 @@ function faults(yaml: string | undefined, env: Variables = {}): readonly string[
   }
   return [];
 }
+
+/** What a served projector, saga or process manager says of itself when nothing is given. */
+const reactor = {
+  domains: [],
+  types: [],
+  generation: 1,
+  version: 1,
+  start: { kind: 'beginning' },
+  partitions: 16,
+  sync: false,
+  ordered: false,
+  maxPages: 1,
+  domain: '',
+  snapshotSchemaVersion: 0,
+};
 
 describe('defaults', () => {
   test('without a file: SQLite, channel bus, components by attaching, loopback', () => {
@@ -68,6 +83,38 @@ describe('defaults', () => {
     assert.deepEqual(example.components, [
       { kind: 'aggregate', domain: 'order', address: 'localhost:50051', snapshotSchemaVersion: 0 },
       { kind: 'upcaster', domain: 'order', address: 'localhost:50051', types: ['shop.v0.OrderPlaced'] },
+      {
+        kind: 'projector',
+        address: 'localhost:50052',
+        concurrency: 64,
+        declaration: {
+          ...reactor,
+          kind: 'projector',
+          name: 'order-summary',
+          domains: ['order'],
+          types: ['shop.v1.OrderPlaced', 'shop.v1.OrderConfirmed'],
+          sync: true,
+          maxPages: 100,
+        },
+      },
+      {
+        kind: 'saga',
+        address: 'localhost:50053',
+        concurrency: 64,
+        declaration: { ...reactor, kind: 'saga', name: 'fulfilment', domains: ['order'] },
+      },
+      {
+        kind: 'process_manager',
+        address: 'localhost:50054',
+        concurrency: 64,
+        declaration: {
+          ...reactor,
+          kind: 'process_manager',
+          name: 'payment',
+          domains: ['order', 'billing'],
+          domain: 'payment',
+        },
+      },
     ]);
     for (const name of Object.keys(LIMITS)) assert.match(text, new RegExp(`^  ${snakeCase(name)}: \\d+$`, 'm'));
   });
@@ -170,7 +217,7 @@ describe('where it comes from', () => {
     assert.equal(config.log.level, 'warn');
     assert.deepEqual(config.domains, ['order', 'stock']);
     assert.deepEqual(
-      config.components.map(({ domain, address }) => [domain, address]),
+      config.components.map((entry) => [nameOf(entry), entry.address]),
       [
         ['order', 'b:2'],
         ['stock', 'unix:/run/stock.sock'],
@@ -204,6 +251,26 @@ describe('where it comes from', () => {
     const env = { DAYBOOK_PORT: 'tcp://10.0.0.1:4310', DAYBOOK_SERVICE_HOST: '10.0.0.1' };
     assert.deepEqual(load(undefined, env), load(undefined));
   });
+});
+
+test('projectors, sagas and process managers that are served', () => {
+  const yaml = `
+    domains: [payment]
+    components:
+      - { projector: a, address: "x:1", domains: [order], ordered: true, sync: false, generation: 3, version: 2 }
+      - { saga: b, address: "unix:/b.sock", types: [shop.v1.OrderPlaced], start: { after_position: 7 }, concurrency: 1 }
+      - { process_manager: c, address: "x:2", domain: payment, start: { from_time: "1970-01-01T01:00:01.5+01:00" } }
+      - { upcaster: foreign, address: "x:3" }`;
+  const { components } = load(yaml, { DAYBOOK__COMPONENTS__0__START: 'now', DAYBOOK__COMPONENTS__0__MAX_PAGES: '7' });
+  const declared = components.flatMap((entry) => ('declaration' in entry ? [entry.declaration] : []));
+  const [a, b, c] = declared;
+  const own = { generation: 3, version: 2, partitions: 1, ordered: true, maxPages: 7, start: { kind: 'now' } };
+  assert.deepEqual(a, { ...reactor, kind: 'projector', name: 'a', domains: ['order'], ...own });
+  const start = { kind: 'after', position: 7 };
+  assert.deepEqual(b, { ...reactor, kind: 'saga', name: 'b', types: ['shop.v1.OrderPlaced'], start });
+  const time = { kind: 'time', timeMicros: 1_500_000 };
+  assert.deepEqual(c, { ...reactor, kind: 'process_manager', name: 'c', domain: 'payment', start: time });
+  assert.equal((components[1] as { concurrency: number }).concurrency, 1);
 });
 
 describe('what is refused', () => {
@@ -327,9 +394,75 @@ describe('what is refused', () => {
       'components[0]: expected one of the keys aggregate, projector, saga, process_manager, upcaster, found aggregate and saga',
     ],
     [
-      'a component to come',
-      'components: [{ process_manager: p, domains: [a], address: "x:1" }]',
-      'components[0]: a served process manager comes with a later version of Daybook; this one serves aggregates and upcasters only',
+      'a key of another kind',
+      'components: [{ saga: s, address: "x:1", generation: 2 }]',
+      'components[0].generation: unknown key',
+    ],
+    [
+      'a projector twice',
+      'components: [{ projector: p, address: "x:1" }, { projector: p, address: "x:2", generation: 2 }]',
+      'components[1].projector: components[0] is p already',
+    ],
+    [
+      'one name for two kinds',
+      'components: [{ projector: p, address: "x:1" }, { aggregate: p, address: "x:1" }, { saga: p, address: "x:2" }]',
+      'components[2].saga: p is the name of components[0], a projector, already',
+    ],
+    [
+      'trap 26: an empty domain in a filter',
+      'components: [{ saga: s, address: "x:1", domains: [order, ""] }]',
+      'components[0].domains[1]: expected a domain as [a-z][a-z0-9_-]{0,63}, found an empty text',
+    ],
+    [
+      'trap 26: an empty type in a filter',
+      'components: [{ saga: s, address: "x:1", types: [""] }]',
+      "components[0].types[0]: expected a full event type name, without '/' and commas, found an empty text",
+    ],
+    [
+      'trap 26: types in one text',
+      'components: [{ saga: s, address: "x:1", types: "a.B,a.C" }]',
+      'components[0].types: expected a list of full event type names, found "a.B,a.C"',
+    ],
+    [
+      'trap 26: types in one entry',
+      'components: [{ saga: s, address: "x:1", types: ["a.B,a.C"] }]',
+      'components[0].types[0]: expected a full event type name, without \'/\' and commas, found "a.B,a.C"',
+    ],
+    [
+      'trap 26: domains in one text',
+      'components: [{ saga: s, address: "x:1", domains: "order," }]',
+      'components[0].domains: expected a list of domains, found "order,"',
+    ],
+    [
+      'a start that is none',
+      'components: [{ saga: s, address: "x:1", start: soon }]',
+      'components[0].start: expected beginning, now, { after_position: number } or { from_time: time }, found "soon"',
+    ],
+    [
+      'two starts',
+      'components: [{ saga: s, address: "x:1", start: { after_position: 1, from_time: "2026-01-31T12:00:00Z" } }]',
+      'components[0].start: expected beginning, now, { after_position: number } or { from_time: time }, found keys and values',
+    ],
+    [
+      'a time without a zone',
+      'components: [{ saga: s, address: "x:1", start: { from_time: "2026-01-31T12:00:00" } }]',
+      'components[0].start.from_time: expected a time as "2026-01-31T12:00:00Z", found "2026-01-31T12:00:00"',
+    ],
+    [
+      'too many partitions',
+      'components: [{ saga: s, address: "x:1", partitions: 1025 }]',
+      'components[0].partitions: expected a whole number from 1 to 1024, found 1025',
+    ],
+    [
+      'an ordered projector with several partitions',
+      'components: [{ projector: p, address: "x:1", ordered: true, partitions: 2 }]',
+      'components[0].partitions: expected 1 or no such key, because ordered is true, found 2',
+    ],
+    [
+      'a process manager whose own domain is of others',
+      'domains: [a]\ncomponents: [{ process_manager: p, address: "x:1" }, { process_manager: q, domain: b, address: "x:1" }]',
+      "components[0].process_manager: expected one of this daemon's domains (a), found p",
+      "components[1].domain: expected one of this daemon's domains (a), found b",
     ],
     [
       'two components for one domain',
@@ -456,7 +589,12 @@ test('what check prints is a configuration again', () => {
   const yaml = [
     'listen: { address: "[::1]:5000", socket: /run/d.sock }',
     'domains: [order]',
-    'components: [{ aggregate: order, address: "x:1", snapshot_schema_version: 2 }, { upcaster: order, address: "x:1", types: [a.B] }]',
+    'components:',
+    '  - { aggregate: order, address: "x:1", snapshot_schema_version: 2 }',
+    '  - { upcaster: order, address: "x:1", types: [a.B] }',
+    '  - { projector: a, address: "x:1", domains: [order], types: [a.B], generation: 2, ordered: true, start: now }',
+    '  - { saga: b, address: "x:1", start: { after_position: 3 }, partitions: 2, concurrency: 3, version: 4 }',
+    '  - { process_manager: order, address: "x:1", snapshot_schema_version: 2, start: { from_time: "2026-01-31T12:00:00.000001Z" } }',
     'upcasted_domains: [order]',
     'limits: { drain_ms: 1 }',
   ].join('\n');

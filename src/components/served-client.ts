@@ -1,9 +1,10 @@
 // One call to a component that is a gRPC server of its own, and what its status means.
 
 import type { BinaryWriter } from '@bufbuild/protobuf/wire';
-import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { DaybookError } from '../errors.ts';
 import type { Runtime } from '../runtime.ts';
+import { arrivedNever, diedInHand, isTooLarge } from './served-status.ts';
 
 /** Statuses after which the component is not ready until it answers something else: a bad deployment, not a bad command. */
 const NOT_READY: readonly status[] = [status.UNAVAILABLE, status.UNIMPLEMENTED, status.UNAUTHENTICATED];
@@ -11,7 +12,10 @@ const NOT_READY: readonly status[] = [status.UNAVAILABLE, status.UNIMPLEMENTED, 
 /** Nobody decided anything. A server that stops cancels what it has in hand: when we cancel, nobody reads the status. */
 const UNAVAILABLE: readonly status[] = [...NOT_READY, status.CANCELLED];
 
-interface Method<Request, Response> {
+/** How soon somebody who came back is found. */
+const RECONNECT_MAX_MS = 1000;
+
+export interface Method<Request, Response> {
   path: string;
   request: { encode(message: Request): BinaryWriter };
   response: { decode(bytes: Uint8Array): Response };
@@ -23,6 +27,10 @@ export interface ServedCall<Response> {
   /** By the monotonic clock. */
   deadlineMs: number;
   signal: AbortSignal;
+  /** Travel along; values that no header may have do not. */
+  headers?: { readonly [name: string]: string };
+  /** What to fail with when the server may have died of it; absent: as when it was not there. */
+  lost?: () => DaybookError;
   /** Makes an answer of a status; `undefined`: it is a failure. */
   answerOf?: (error: ServiceError) => Response | undefined;
 }
@@ -43,7 +51,7 @@ export class ServedClient {
       'grpc.max_receive_message_length': 4 * messageBytes,
       'grpc.max_send_message_length': -1,
       'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 5000,
+      'grpc.max_reconnect_backoff_ms': RECONNECT_MAX_MS,
       'grpc.enable_retries': 0,
     });
   }
@@ -67,6 +75,7 @@ export class ServedClient {
         (m: Request) => Buffer.from(method.request.encode(m).finish()),
         (bytes: Buffer) => method.response.decode(bytes),
         message,
+        metadataOf(call.headers),
         leftMs === Infinity ? {} : { deadline: this.#runtime.nowMicros() / 1000 + leftMs },
         (error: ServiceError | null, response?: Response) => {
           call.signal.removeEventListener('abort', abort);
@@ -75,7 +84,7 @@ export class ServedClient {
             this.#notReady = undefined;
             resolve(answer);
           } else if (call.signal.aborted) reject(call.signal.reason);
-          else reject(this.#failureOf(error!, call.about, leftMs));
+          else reject(this.#failureOf(error!, call, leftMs));
         },
       );
       const abort = () => running.cancel();
@@ -83,13 +92,28 @@ export class ServedClient {
     });
   }
 
+  /** Calls once there is a connection, whenever that is; connects if need be. Not after `close`. */
+  whenConnected(call: () => void): void {
+    this.#client.waitForReady(Infinity, (error) => {
+      if (!error) call();
+    });
+  }
+
   close(): void {
     this.#client.close();
   }
 
-  #failureOf(error: ServiceError, about: string, leftMs: number): DaybookError {
+  #failureOf(error: ServiceError, { about, lost }: ServedCall<unknown>, leftMs: number): DaybookError {
     const metadata = { component: this.#component, status: status[error.code]! };
     const said = `${about}: the component at ${this.#address} answered ${status[error.code]}: ${error.details}`;
+    if (lost !== undefined && diedInHand(error)) {
+      this.#notReady = `${status[error.code]}: ${error.details}`;
+      return lost();
+    }
+    if (lost !== undefined && arrivedNever(error)) {
+      this.#notReady = `${status[error.code]}: ${error.details}`;
+      return new DaybookError('COMPONENT_UNAVAILABLE', said, { metadata, cause: error, retryDelayMs: 200 });
+    }
     if (error.code === status.DEADLINE_EXCEEDED) {
       const timed = { ...metadata, timeout_ms: Math.round(leftMs) };
       return new DaybookError('COMPONENT_TIMEOUT', said, { metadata: timed, cause: error });
@@ -98,10 +122,18 @@ export class ServedClient {
     if (UNAVAILABLE.includes(error.code)) {
       return new DaybookError('COMPONENT_UNAVAILABLE', said, { metadata, cause: error, retryDelayMs: 200 });
     }
-    if (error.code === status.RESOURCE_EXHAUSTED) {
+    if (error.code === status.RESOURCE_EXHAUSTED && !isTooLarge(error)) {
       const limited = { ...metadata, limit: 'component' };
       return new DaybookError('OVERLOADED', said, { metadata: limited, cause: error, retryDelayMs: 200 });
     }
     return new DaybookError('COMPONENT_FAULT', said, { metadata, cause: error });
   }
+}
+
+const HEADER_VALUE = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/;
+
+function metadataOf(headers: { readonly [name: string]: string } = {}): Metadata {
+  const metadata = new Metadata();
+  for (const [name, value] of Object.entries(headers)) if (HEADER_VALUE.test(value)) metadata.set(name, value);
+  return metadata;
 }

@@ -1,7 +1,7 @@
 // Served components: reachable, and what the configuration says they are?
 
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
-import type { Config } from '../../config.ts';
+import { type Config, nameOf } from '../../config.ts';
 import { type Finding, fault, ok } from './finding.ts';
 
 const REACH_MS = 2000;
@@ -16,7 +16,7 @@ const METHODS: { [kind: string]: { service: string; method: string } } = {
 };
 
 export function checkComponents(components: Config['components']): Promise<Finding[]> {
-  return Promise.all(components.map(({ kind, domain, address }) => checkComponent(kind, domain, address)));
+  return Promise.all(components.map((entry) => checkComponent(entry.kind, nameOf(entry), entry.address)));
 }
 
 async function checkComponent(kind: string, name: string, address: string): Promise<Finding> {
