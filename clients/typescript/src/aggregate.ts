@@ -1,27 +1,20 @@
 // What your code says about the aggregates of a domain, and the states that a host keeps of them.
 
-import type { Client } from './client.ts';
+import { before, type Folding, fold, type Held } from './fold.ts';
 import type { BusinessResponse, ContextualCommand, HistoryChunk } from './gen/daybook/v1/component.ts';
 import {
   type CommandBook,
   type Cover,
   type EventBook,
-  type EventPage,
   RejectionKind,
   type Rejection as RejectionMessage,
-  SnapshotRetention,
 } from './gen/daybook/v1/types.ts';
 import type { Any } from './gen/google/protobuf/any.ts';
+import type { WorkContext } from './work-in-hand.ts';
 
 /** The rules of one kind of aggregate. `S` is its state, in whatever shape serves the decisions. */
-export interface Aggregate<S> {
+export interface Aggregate<S> extends Folding<S> {
   domain: string;
-
-  /** The state before the first event. */
-  initial(): S;
-
-  /** The state after one more event. May change and return the state it was given. Must not fail on what is history. */
-  evolve(state: S, event: Any, page: EventPage): S;
 
   /**
    * What happens, given what happened: the events in order, or none. Throw a `Rejection` to say no; anything else that is thrown
@@ -32,13 +25,6 @@ export interface Aggregate<S> {
    */
   decide(state: S, commands: readonly Any[], context: DecideContext): readonly Any[] | Promise<readonly Any[]>;
 
-  /** Makes long histories short. Raise `version` when the layout changes: snapshots of other versions are not given to you. */
-  snapshot?: {
-    version: number;
-    encode(state: S): Any;
-    decode(state: Any): S;
-  };
-
   /** Whether states are kept between commands, so that only new events travel. Default: true. */
   keepsState?: boolean;
   /** How many states are kept; those used least recently go first. Default: 10,000. */
@@ -47,31 +33,13 @@ export interface Aggregate<S> {
   credits?: { items: number; bytes: number };
 }
 
-/** What surrounds a decision. */
-export interface DecideContext {
-  readonly domain: string;
-  /** 16 bytes. */
-  readonly root: Uint8Array;
-  readonly tenant: string;
-  readonly correlationId: string;
+/** What surrounds a decision: domain, root and the rest are those of the aggregate and its command. */
+export interface DecideContext extends WorkContext {
   /** The sequence that the first event of this decision will get: 0 for a new aggregate. */
   readonly nextSequence: number;
   /** Of the command. */
   readonly metadata: Readonly<Record<string, string>>;
   readonly idempotencyKey: string;
-  readonly workId: string;
-  /** W3C trace context; empty when nothing is traced. */
-  readonly traceparent: string;
-  readonly tracestate: string;
-  /** When Daybook stops waiting: milliseconds since 1970; Infinity is never. */
-  readonly deadlineMs: number;
-  /** Aborted when nobody waits for the decision any more. */
-  readonly signal: AbortSignal;
-  /**
-   * For commands to other aggregates, and for reading. They are marked as part of this work, so that Daybook can refuse what
-   * would wait for itself, and inherit its correlation id and tenant.
-   */
-  readonly client: Client;
 }
 
 export type RejectionKindName = 'invalid' | 'conflict' | 'not-found' | 'denied';
@@ -102,12 +70,6 @@ export class Rejection extends Error {
   }
 }
 
-/** The state of one aggregate after the events before `next`. */
-export interface Held<S> {
-  state: S;
-  next: number;
-}
-
 /**
  * The states of one domain, as far as one stream to Daybook has told them. Folds only what Daybook sent: events that `decide`
  * returned may never be stored, and when they are, they come with the next command.
@@ -131,7 +93,7 @@ export class States<S> {
     if (begun instanceof FoldError) return;
     try {
       const held = chunk.first
-        ? this.#empty()
+        ? before(this.aggregate)
         : (begun ?? fail(`a chunk of work ${chunk.workId} came before its first`));
       this.#fold(held, book);
       this.#arriving.set(chunk.workId, held);
@@ -149,8 +111,8 @@ export class States<S> {
     this.#arriving.delete(workId);
     if (arrived instanceof FoldError) throw arrived.cause;
     // A history that was only lent: what is held stays as it is.
-    if (work.dryRun) return this.#fold(arrived ?? this.#empty(), book);
-    let held = arrived ?? (work.baseSequence === 0 ? this.#empty() : this.#held.get(key));
+    if (work.dryRun) return this.#fold(arrived ?? before(this.aggregate), book);
+    let held = arrived ?? (work.baseSequence === 0 ? before(this.aggregate) : this.#held.get(key));
     // What cannot be folded to the end is not kept.
     this.#held.delete(key);
     if (held === undefined) return undefined;
@@ -169,47 +131,9 @@ export class States<S> {
     if (of !== undefined) this.#held.delete(keyOf(of));
   }
 
-  #empty(): Held<S> {
-    return { state: this.aggregate.initial(), next: 0 };
-  }
-
   #fold(held: Held<S>, book: EventBook): Held<S> {
-    if (book.snapshot !== undefined) {
-      const snapshot = this.aggregate.snapshot ?? fail(`got a snapshot, but ${this.aggregate.domain} declares none`);
-      held.state = snapshot.decode(book.snapshot.state!);
-      held.next = book.snapshot.sequence + 1;
-    }
-    for (const page of book.pages) {
-      if (page.sequence !== held.next) fail(`the history goes on with event ${page.sequence}, expected ${held.next}`);
-      held.state = this.aggregate.evolve(held.state, page.event!, page);
-      held.next++;
-    }
-    return held;
+    return fold(this.aggregate, held, book, this.aggregate.domain);
   }
-}
-
-/** The reply that carries what was decided. */
-export function eventsReply<S>(
-  aggregate: Aggregate<S>,
-  held: Held<S>,
-  events: readonly Any[],
-  work: ContextualCommand,
-): BusinessResponse {
-  if (!Array.isArray(events)) fail(`decide of ${aggregate.domain} must return an array of events`);
-  const pages = events.map((event, i) => draftPage(held.next + i, event));
-  const wanted = work.snapshotWanted && pages.length > 0 && aggregate.snapshot !== undefined;
-  return {
-    result: {
-      $case: 'events',
-      value: {
-        cover: undefined,
-        snapshot: wanted ? snapshotOf(aggregate, held, pages) : undefined,
-        pages,
-        nextSequence: 0,
-        consistencyToken: '',
-      },
-    },
-  };
 }
 
 export function rejectionReply(rejection: Rejection): BusinessResponse {
@@ -235,36 +159,6 @@ export type CompleteCommand = ContextualCommand & {
   command: CommandBook & { cover: Cover & { root: { value: Uint8Array } } };
 };
 
-/**
- * A snapshot includes the events of its own reply, which may never be stored: so they are folded into a copy, made by writing
- * and reading the state.
- */
-function snapshotOf<S>(aggregate: Aggregate<S>, held: Held<S>, pages: readonly EventPage[]) {
-  const { version, encode, decode } = aggregate.snapshot!;
-  let copy = decode(encode(held.state));
-  for (const page of pages) copy = aggregate.evolve(copy, page.event!, page);
-  return {
-    sequence: held.next + pages.length - 1,
-    state: encode(copy),
-    retention: SnapshotRetention.SNAPSHOT_RETENTION_LATEST,
-    schemaVersion: version,
-  };
-}
-
-/** A page as a component sends it: Daybook stamps the rest. */
-export function draftPage(sequence: number, event: Any): EventPage {
-  return {
-    sequence,
-    createdAt: undefined,
-    event,
-    position: 0,
-    origin: undefined,
-    metadata: {},
-    unitId: NO_BYTES,
-    occurredAt: undefined,
-  };
-}
-
 function keyOf(of: Cover): string {
   const root = of.root!.value;
   return `${of.tenant}/${Buffer.from(root.buffer, root.byteOffset, root.byteLength).toString('hex')}`;
@@ -280,8 +174,6 @@ class FoldError {
     this.cause = cause;
   }
 }
-
-const NO_BYTES = new Uint8Array(0);
 
 const KINDS: Readonly<Record<RejectionKindName, 1 | 2 | 3 | 4>> = {
   invalid: RejectionKind.REJECTION_KIND_INVALID,

@@ -1,28 +1,27 @@
 // The calls. Commands carry an idempotency key, so whatever may succeed later is repeated without asking you.
 
+import type { MethodDefinition } from '@grpc/grpc-js';
+import { type CallOptions, type CallSettings, Calls } from './calls.ts';
 import { type Command, commandBook, type Surroundings } from './command.ts';
+import { Control } from './control.ts';
+import { DeadLetters } from './dead-letters.ts';
 import { DaybookError } from './errors.ts';
 import { CommandGatewayDefinition, type ExecuteStreamTimeRequest } from './gen/daybook/v1/gateway.ts';
 import { EventQueryDefinition, type ReadLogResponse } from './gen/daybook/v1/query.ts';
 import type { CommandBook, CommandResponse, EventBook } from './gen/daybook/v1/types.ts';
 import { Pipeline, type PipelineOptions } from './pipeline.ts';
+import { Positions } from './positions.ts';
+import { Projections } from './projections.ts';
 import { type HistoryQuery, historyQuery, type LogQuery, logQuery } from './query.ts';
-import { beforeRetry, DEFAULT_RETRY, type RetryPolicy } from './retry.ts';
+import { DEFAULT_RETRY, type RetryPolicy } from './retry.ts';
 import { durationOf, SYNC_MODES, type SyncModeName } from './sync-mode.ts';
-import { type CallLimits, methodOf, Transport, type TransportOptions } from './transport.ts';
+import { methodOf, Transport, type TransportOptions } from './transport.ts';
 
 export interface ConnectOptions extends TransportOptions {
   /** For each call that answers once, repeats included. Default: 30 s. */
   timeoutMs?: number;
   /** Parts replace those of the default: 6 attempts, 50 ms doubling to 2 s. `{ attempts: 1 }` never repeats. */
   retry?: Partial<RetryPolicy>;
-}
-
-export interface CallOptions {
-  /** Of the whole call, repeats included. Streams have no limit unless you set one. */
-  timeoutMs?: number;
-  /** The call then rejects with the signal's reason. A command may have taken effect all the same. */
-  signal?: AbortSignal;
 }
 
 export interface SyncOptions extends CallOptions {
@@ -38,37 +37,38 @@ export interface SyncOptions extends CallOptions {
  * Every call rejects with a `DaybookError`, or with the reason of your AbortSignal.
  */
 export function connect(options: ConnectOptions = {}): Client {
-  return new Client(new Transport(options), {
+  const settings: CallSettings = {
     timeoutMs: options.timeoutMs ?? 30_000,
     retry: { ...DEFAULT_RETRY, ...options.retry },
-  });
-}
-
-interface Settings {
-  timeoutMs: number;
-  retry: RetryPolicy;
-  /** Ends every call: of the work within which this client is used. */
-  signal?: AbortSignal;
+  };
+  return new Client(new Calls(new Transport(options), settings));
 }
 
 export class Client {
-  readonly #transport: Transport;
-  readonly #settings: Settings;
+  /** The rows that projectors made. */
+  readonly projections: Projections;
+  /** How far the log, and those who follow it, have come. */
+  readonly positions: Positions;
+  /** What could not be delivered. */
+  readonly deadLetters: DeadLetters;
+  /** For operators. */
+  readonly control: Control;
+  readonly #calls: Calls;
   readonly #within: Surroundings;
 
-  constructor(transport: Transport, settings: Settings, within: Surroundings = {}) {
-    this.#transport = transport;
-    this.#settings = settings;
+  constructor(calls: Calls, within: Surroundings = {}) {
+    this.#calls = calls;
     this.#within = within;
+    this.projections = new Projections(calls, within.tenant);
+    this.positions = new Positions(calls);
+    this.deadLetters = new DeadLetters(calls, within.tenant);
+    this.control = new Control(calls);
   }
 
   /** Resolves when the outcome is durable; rejects with `Rejected` when the domain said no. */
   execute(command: Command, options: CallOptions = {}): Promise<CommandResponse> {
     const book = commandBook(command, this.#within);
-    return keyed(
-      book,
-      this.#repeating(options, (limits) => this.#transport.unary(EXECUTE, book, limits)),
-    );
+    return keyed(book, this.#calls.repeated(EXECUTE, book, options));
   }
 
   /** The same, and then waits for reactions. */
@@ -79,10 +79,7 @@ export class Client {
       syncMode: SYNC_MODES[options.mode],
       waitTimeout: durationOf(options.waitTimeoutMs),
     };
-    return keyed(
-      book,
-      this.#repeating(options, (limits) => this.#transport.unary(EXECUTE_SYNC, request, limits)),
-    );
+    return keyed(book, this.#calls.repeated(EXECUTE_SYNC, request, options));
   }
 
   /**
@@ -91,7 +88,7 @@ export class Client {
    */
   executeStream(command: Command, options: CallOptions = {}): AsyncGenerator<EventBook, void, undefined> {
     const book = commandBook(command, this.#within);
-    return this.#following(book, options, (limits) => this.#transport.serverStream(EXECUTE_STREAM, book, limits));
+    return this.#following(EXECUTE_STREAM, book, book, options);
   }
 
   /** The same; ends after `count` books, the command's own included. */
@@ -102,7 +99,7 @@ export class Client {
   ): AsyncGenerator<EventBook, void, undefined> {
     const book = commandBook(command, this.#within);
     const request = { command: book, count };
-    return this.#following(book, options, (limits) => this.#transport.serverStream(EXECUTE_COUNT, request, limits));
+    return this.#following(EXECUTE_COUNT, request, book, options);
   }
 
   /** The same; ends `forMs` after the command's own book. */
@@ -113,69 +110,49 @@ export class Client {
   ): AsyncGenerator<EventBook, void, undefined> {
     const book = commandBook(command, this.#within);
     const request: ExecuteStreamTimeRequest = { command: book, timeoutMs: forMs };
-    return this.#following(book, options, (limits) => this.#transport.serverStream(EXECUTE_TIME, request, limits));
+    return this.#following(EXECUTE_TIME, request, book, options);
   }
 
   /** Many commands on one stream: the fastest way to send them. */
   pipeline(options: PipelineOptions = {}): Pipeline {
-    return new Pipeline(this.#transport.duplex(EXECUTE_PIPELINED), options, this.#within);
+    return new Pipeline(this.#calls.transport.duplex(EXECUTE_PIPELINED), options, this.#within);
   }
 
   /** The selected history as one book. TOO_LARGE when it does not fit into one message: use `getEvents`. */
   getEventBook(query: HistoryQuery, options: CallOptions = {}): Promise<EventBook> {
-    const request = historyQuery(query);
-    return this.#repeating(options, (limits) => this.#transport.unary(GET_EVENT_BOOK, request, limits));
+    return this.#calls.repeated(GET_EVENT_BOOK, historyQuery(query), options);
   }
 
   /** The same in books of at most 1 MiB. With only a correlation id: all that has it, aggregate by aggregate. */
   getEvents(query: HistoryQuery, options: CallOptions = {}): AsyncGenerator<EventBook, void, undefined> {
-    return this.#transport.serverStream(GET_EVENTS, historyQuery(query), this.#limits(options, Infinity));
+    return this.#calls.stream(GET_EVENTS, historyQuery(query), options);
   }
 
   /** The log in commit order. To continue later, keep the last `token`. */
   readLog(query: LogQuery = {}, options: CallOptions = {}): AsyncGenerator<ReadLogResponse, void, undefined> {
-    return this.#transport.serverStream(READ_LOG, logQuery(query), this.#limits(options, Infinity));
+    return this.#calls.stream(READ_LOG, logQuery(query), options);
   }
 
   /** A client on the same connection whose commands belong to the given work. `attach` uses it for `context.client`. */
   within(surroundings: Surroundings, signal?: AbortSignal): Client {
-    const settings = signal === undefined ? this.#settings : { ...this.#settings, signal };
-    return new Client(this.#transport, settings, { ...this.#within, ...surroundings });
+    return new Client(this.#calls.until(signal), { ...this.#within, ...surroundings });
   }
 
   close(): void {
-    this.#transport.close();
+    this.#calls.transport.close();
   }
 
-  #limits(options: CallOptions, defaultTimeoutMs: number): CallLimits {
-    const signals = [options.signal, this.#settings.signal].filter((signal) => signal !== undefined);
-    return {
-      deadlineMs: Date.now() + (options.timeoutMs ?? defaultTimeoutMs),
-      signal: signals.length > 1 ? AbortSignal.any(signals) : signals[0],
-    };
-  }
-
-  async #repeating<T>(options: CallOptions, call: (limits: CallLimits) => Promise<T>): Promise<T> {
-    const limits = this.#limits(options, this.#settings.timeoutMs);
-    for (let failures = 0; ; ) {
-      try {
-        return await call(limits);
-      } catch (error) {
-        await beforeRetry(error, ++failures, { policy: this.#settings.retry, ...limits });
-      }
-    }
-  }
-
-  async *#following(
+  async *#following<Request>(
+    method: MethodDefinition<Request, EventBook>,
+    request: Request,
     book: CommandBook,
     options: CallOptions,
-    call: (limits: CallLimits) => AsyncIterable<EventBook>,
   ): AsyncGenerator<EventBook, void, undefined> {
-    const limits = this.#limits(options, Infinity);
+    const limits = this.#calls.limits(options, Infinity);
     for (let failures = 0; ; ) {
       let begun = false;
       try {
-        for await (const event of call(limits)) {
+        for await (const event of this.#calls.transport.serverStream(method, request, limits)) {
           begun = true;
           yield event;
         }
@@ -183,7 +160,7 @@ export class Client {
       } catch (error) {
         if (error instanceof DaybookError) error.idempotencyKey = book.idempotencyKey;
         if (begun) throw error;
-        await beforeRetry(error, ++failures, { policy: this.#settings.retry, ...limits });
+        await this.#calls.pauseAfter(error, ++failures, limits);
       }
     }
   }

@@ -90,6 +90,19 @@ export class SequenceConflict extends DaybookError {
   }
 }
 
+/**
+ * Throw it from a handler that is short of something, such as its database: the same work is tried again, and this time does not
+ * count as an attempt. Anything else that is thrown counts, and after some attempts the work becomes a dead letter.
+ */
+export class Overloaded extends Error {
+  override name = 'Overloaded';
+}
+
+/** Not the fault of the work: it may succeed soon. Also what Daybook says when a handler calls it at a bad time. */
+export function isShortage(thrown: unknown): boolean {
+  return thrown instanceof Overloaded || (thrown instanceof DaybookError && SHORTAGES.has(thrown.reason));
+}
+
 /** From the status of a call that failed. */
 export function fromServiceError(thrown: unknown): DaybookError {
   if (thrown instanceof DaybookError) return thrown;
@@ -141,4 +154,13 @@ const RETRYABLE: ReadonlySet<Reason> = new Set<Reason>([
   'OVERLOADED',
   'UNREACHABLE',
   'PIPELINE_BROKEN',
+]);
+
+const SHORTAGES: ReadonlySet<Reason> = new Set<Reason>([
+  'OVERLOADED',
+  'CONTENTION',
+  'STORE_UNAVAILABLE',
+  'SHUTTING_DOWN',
+  'COMPONENT_UNAVAILABLE',
+  'UNREACHABLE',
 ]);

@@ -1,6 +1,7 @@
 // A way to write `decide` for rules that look at one command at a time.
 
-import { type Aggregate, draftPage, Rejection } from './aggregate.ts';
+import { type Aggregate, Rejection } from './aggregate.ts';
+import { draftPage } from './fold.ts';
 import type { Any } from './gen/google/protobuf/any.ts';
 
 /**

@@ -1,22 +1,11 @@
-// One stream to Daybook: work comes in, replies go out, in any order. It lives until the stream ends; what the host knows of
-// aggregates ends with it, because Daybook then begins anew.
+// One stream to Daybook: work comes in, replies go out, in any order. It lives until the stream ends.
 
 import type { ClientDuplexStream } from '@grpc/grpc-js';
-import {
-  type Aggregate,
-  assertComplete,
-  type CompleteCommand,
-  type DecideContext,
-  eventsReply,
-  Rejection,
-  rejectionReply,
-  States,
-} from './aggregate.ts';
 import type { Client } from './client.ts';
-import { DaybookError, fromServiceError, messageOf } from './errors.ts';
+import { Deciding } from './deciding.ts';
+import { DaybookError, fromServiceError, isShortage, messageOf } from './errors.ts';
 import type {
   ComponentMessage,
-  ContextualCommand,
   CoordinatorMessage,
   Hello,
   Notice,
@@ -24,13 +13,16 @@ import type {
   Welcome,
   Work,
 } from './gen/daybook/v1/component.ts';
-import type { Any } from './gen/google/protobuf/any.ts';
+import type { Hosted } from './hosted.ts';
+import { Reacting } from './reacting.ts';
+import { replyBytes } from './reply-bytes.ts';
 import { pause } from './retry.ts';
 import { durationOf } from './sync-mode.ts';
+import type { WorkInHand } from './work-in-hand.ts';
 
 export interface SessionOptions {
   hello: Hello;
-  aggregates: readonly Aggregate<unknown>[];
+  hosted: Hosted;
   /** The client that handlers get is made from it. */
   client: Client;
   onWelcome(welcome: Welcome): void;
@@ -43,14 +35,18 @@ export interface SessionOptions {
 export type SessionEnd = DaybookError | undefined;
 
 type Stream = ClientDuplexStream<ComponentMessage, CoordinatorMessage>;
-type Result = NonNullable<Reply['result']>;
+export type Result = NonNullable<Reply['result']>;
+
+/** Work that a handler was given. A promise comes with what cancels it. */
+export type Begun = { result: Result } | { result: Promise<Result>; inHand: WorkInHand };
 
 export class Session {
   readonly ended: Promise<SessionEnd>;
   readonly #stream: Stream;
   readonly #options: SessionOptions;
-  readonly #states: Map<string, States<unknown>>;
-  readonly #inHand = new Map<string, Decision>();
+  readonly #deciding: Deciding;
+  readonly #reacting: Reacting;
+  readonly #inHand = new Map<string, WorkInHand>();
   readonly #end = Promise.withResolvers<SessionEnd>();
   #replies: Reply[] = [];
   #flushing = false;
@@ -61,7 +57,8 @@ export class Session {
   constructor(stream: Stream, options: SessionOptions) {
     this.#stream = stream;
     this.#options = options;
-    this.#states = new Map(options.aggregates.map((aggregate) => [aggregate.domain, new States(aggregate)]));
+    this.#deciding = new Deciding(options.hosted.aggregates, options.client);
+    this.#reacting = new Reacting(options.hosted, options.client);
     this.ended = this.#end.promise;
     stream.on('data', (message: CoordinatorMessage) => this.#take(message));
     stream.on('error', (error) => this.#finish(fromServiceError(error)));
@@ -87,7 +84,7 @@ export class Session {
       this.#welcome = message.welcome;
       this.#options.onWelcome(message.welcome);
     }
-    for (const chunk of message.history) this.#states.get(chunk.events?.cover?.domain ?? '')?.chunk(chunk);
+    for (const chunk of message.history) this.#deciding.chunk(chunk);
     for (const work of message.work) this.#begin(work);
     for (const cancel of message.cancels) this.#cancel(cancel.workId);
     for (const notice of message.notices) this.#options.onNotice(notice);
@@ -97,81 +94,56 @@ export class Session {
     }
   }
 
-  /**
-   * Another kind of component is another case here, with a class beside States that handles it, and a list in
-   * `AttachOptions` that `helloOf` declares.
-   */
+  /** What can be answered at once is, without a promise between. */
   #begin(work: Work): void {
-    switch (work.request?.$case) {
-      case 'command':
-        this.#decide(work, work.request.value);
-        break;
-      default: {
-        const error = new Error(`this host has no handler for ${work.request?.$case ?? 'empty work'}`);
-        this.#reply(work.workId, this.#refusal(work, error, false));
-      }
-    }
-  }
-
-  /** Asks the aggregate. A decision that is made at once is answered at once, without a promise between. */
-  #decide(work: Work, command: ContextualCommand): void {
     try {
-      assertComplete(command);
-      const states = this.#states.get(command.command.cover.domain);
-      if (states === undefined) throw new Error(`this host has no aggregate '${command.command.cover.domain}'`);
-      const held = states.take(command, work.workId);
-      if (held === undefined) {
-        this.#reply(work.workId, { $case: 'needHistory', value: {} });
+      const begun = this.#start(work);
+      if (!('inHand' in begun)) {
+        this.#reply(work.workId, begun.result);
         return;
       }
-      const { aggregate } = states;
-      const decision = new Decision(work, command, states, held.next, this.#options.client);
-      const answer = (events: readonly Any[]): Result => ({
-        $case: 'command',
-        value: eventsReply(aggregate, held, events, command),
-      });
-      const decided = aggregate.decide(held.state, payloadsOf(command), decision);
-      if (!(decided instanceof Promise)) {
-        this.#reply(work.workId, answer(decided));
-        return;
-      }
-      this.#inHand.set(work.workId, decision);
-      decided
-        .then(answer)
-        .catch((error) => this.#refusal(work, error, decision.cancelled))
-        .then((result) => this.#settle(decision, result));
+      this.#inHand.set(work.workId, begun.inHand);
+      begun.result
+        .catch((error) => this.#failure(work, error, begun.inHand.cancelled))
+        .then((result) => this.#settle(begun.inHand, result));
     } catch (error) {
-      this.#reply(work.workId, this.#refusal(work, error, false));
+      this.#reply(work.workId, this.#failure(work, error, false));
     }
   }
 
-  #settle(decision: Decision, result: Result): void {
-    // False after its stream ended, or after a cancelled decision took too long: there is nobody to tell.
-    if (this.#inHand.delete(decision.workId)) this.#reply(decision.workId, result);
+  #start(work: Work): Begun {
+    const { request } = work;
+    return request?.$case === 'command'
+      ? this.#deciding.begin(work, request.value)
+      : this.#reacting.begin(work, request);
   }
 
-  #refusal(work: Work, error: unknown, cancelled: boolean): Result {
-    if (error instanceof Rejection) return { $case: 'command', value: rejectionReply(error) };
+  #settle(inHand: WorkInHand, result: Result): void {
+    // False after its stream ended, or after cancelled work took too long: there is nobody to tell.
+    if (this.#inHand.delete(inHand.workId)) this.#reply(inHand.workId, result);
+  }
+
+  #failure(work: Work, error: unknown, cancelled: boolean): Result {
     if (cancelled) return { $case: 'cancelled', value: {} };
     this.#options.onFailure(work, error);
-    return { $case: 'failure', value: { message: messageOf(error), overloaded: false } };
+    return { $case: 'failure', value: { message: messageOf(error), overloaded: isShortage(error) } };
   }
 
   /**
    * Tells the handler, and waits a little for it to settle, so that no second decision looks at the same state meanwhile. A handler
-   * that does not listen keeps the state for itself: it is forgotten here, and Daybook will send the history again.
+   * that does not listen is abandoned, with whatever it may still change.
    */
   #cancel(workId: string): void {
-    const decision = this.#inHand.get(workId);
-    if (decision === undefined) {
-      for (const states of this.#states.values()) states.forget(workId);
+    const inHand = this.#inHand.get(workId);
+    if (inHand === undefined) {
+      this.#deciding.forget(workId);
       return;
     }
-    decision.cancel(new DaybookError('CLOSED', 'nobody waits for this decision any more'));
+    inHand.cancel(new DaybookError('CLOSED', 'nobody waits for this work any more'));
     const timer = setTimeout(() => {
       if (!this.#inHand.has(workId)) return;
-      decision.states.forget(workId, decision.cover);
-      this.#settle(decision, { $case: 'cancelled', value: {} });
+      inHand.abandon();
+      this.#settle(inHand, { $case: 'cancelled', value: {} });
     }, CANCEL_PATIENCE_MS);
     timer.unref();
   }
@@ -194,14 +166,7 @@ export class Session {
     let replies: Reply[] = [];
     let bytes = 0;
     for (const reply of this.#replies.splice(0)) {
-      let size = roughBytes(reply);
-      let fitting = reply;
-      if (size > limit) {
-        // Fails alone: a message over the limit would end the stream for everybody.
-        const message = `the reply has about ${size} bytes, and the daemon takes ${limit}`;
-        fitting = { workId: reply.workId, result: { $case: 'failure', value: { message, overloaded: false } } };
-        size = roughBytes(fitting);
-      }
+      const { fitting, size } = this.#fitted(reply, limit);
       if (bytes + size > limit && replies.length > 0) {
         this.#stream.write({ hello: undefined, replies, drain: undefined });
         replies = [];
@@ -214,6 +179,23 @@ export class Session {
     this.#endWhenIdle();
   }
 
+  /** What does not fit, or cannot be written, fails alone: as it is it would end the stream for everybody. */
+  #fitted(reply: Reply, limit: number): { fitting: Reply; size: number } {
+    let message: string;
+    try {
+      const size = replyBytes(reply);
+      if (size <= limit) return { fitting: reply, size };
+      message = `the reply has about ${size} bytes, and the daemon takes ${limit}`;
+    } catch (error) {
+      message = `the reply cannot be sent: ${messageOf(error)}`;
+    }
+    const fitting: Reply = {
+      workId: reply.workId,
+      result: { $case: 'failure', value: { message, overloaded: false } },
+    };
+    return { fitting, size: replyBytes(fitting) };
+  }
+
   #endWhenIdle(): void {
     if (this.#over || !this.#draining || this.#inHand.size > 0 || this.#replies.length > 0) return;
     this.#stream.end();
@@ -223,81 +205,10 @@ export class Session {
     if (this.#over) return;
     this.#over = true;
     const why = error ?? new DaybookError('CLOSED', 'the stream to Daybook ended');
-    for (const decision of this.#inHand.values()) decision.cancel(why);
+    for (const inHand of this.#inHand.values()) inHand.cancel(why);
     this.#inHand.clear();
     this.#end.resolve(error);
   }
-}
-
-/** A decision in hand, and what it may know. Signal and client are made when somebody asks for them. */
-class Decision implements DecideContext {
-  readonly workId: string;
-  readonly domain: string;
-  readonly root: Uint8Array;
-  readonly tenant: string;
-  readonly correlationId: string;
-  readonly nextSequence: number;
-  readonly metadata: Readonly<Record<string, string>>;
-  readonly idempotencyKey: string;
-  readonly traceparent: string;
-  readonly tracestate: string;
-  readonly deadlineMs: number;
-  readonly cover: CompleteCommand['command']['cover'];
-  readonly states: States<unknown>;
-  readonly #client: Client;
-  #controller: AbortController | undefined;
-  #cancelledBy: Error | undefined;
-
-  constructor(work: Work, asked: CompleteCommand, states: States<unknown>, nextSequence: number, client: Client) {
-    const { cover, metadata, idempotencyKey } = asked.command;
-    this.workId = work.workId;
-    this.domain = cover.domain;
-    this.root = cover.root.value;
-    this.tenant = cover.tenant;
-    this.correlationId = cover.correlationId;
-    this.nextSequence = nextSequence;
-    this.metadata = metadata;
-    this.idempotencyKey = idempotencyKey;
-    this.traceparent = work.traceparent;
-    this.tracestate = work.tracestate;
-    this.deadlineMs = work.timeoutMs === 0 ? Number.POSITIVE_INFINITY : Date.now() + work.timeoutMs;
-    this.cover = cover;
-    this.states = states;
-    this.#client = client;
-  }
-
-  get signal(): AbortSignal {
-    this.#controller ??= new AbortController();
-    if (this.#cancelledBy !== undefined) this.#controller.abort(this.#cancelledBy);
-    return this.#controller.signal;
-  }
-
-  get client(): Client {
-    const { workId, correlationId, tenant } = this;
-    return this.#client.within({ workId, correlationId, tenant }, this.signal);
-  }
-
-  get cancelled(): boolean {
-    return this.#cancelledBy !== undefined;
-  }
-
-  cancel(why: Error): void {
-    this.#cancelledBy ??= why;
-    this.#controller?.abort(why);
-  }
-}
-
-function payloadsOf(command: CompleteCommand): Any[] {
-  return command.command.pages.map((page) => page.command!);
-}
-
-function roughBytes(reply: Reply): number {
-  if (reply.result?.$case !== 'command') return 256;
-  const { result } = reply.result.value;
-  if (result?.$case === 'rejection') return 512 + 3 * result.value.message.length;
-  let bytes = 256 + (result?.value.snapshot?.state?.value.length ?? 0);
-  for (const page of result?.value.pages ?? []) bytes += 32 + page.event!.typeUrl.length + page.event!.value.length;
-  return bytes;
 }
 
 /** For work that was on its way here when we asked for no more. */

@@ -15,6 +15,8 @@ export const SYNC_MODES: Readonly<Record<SyncModeName, 0 | 1 | 2>> = {
   cascade: SyncMode.SYNC_MODE_CASCADE,
 };
 
+export function durationOf(ms: number): Duration;
+export function durationOf(ms: number | undefined): Duration | undefined;
 export function durationOf(ms: number | undefined): Duration | undefined {
   if (ms === undefined) return undefined;
   const seconds = Math.floor(ms / 1000);

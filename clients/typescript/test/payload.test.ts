@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Cover } from '../src/gen/daybook/v1/types.ts';
-import { pack, packJson, rootOf, typeName, unpack, unpackJson, uuidBytes, uuidText, uuidv7 } from '../src/index.ts';
+import {
+  pack,
+  packJson,
+  RejectionNotification,
+  rootOf,
+  typeName,
+  unpack,
+  unpackJson,
+  uuidBytes,
+  uuidText,
+  uuidv7,
+} from '../src/index.ts';
 
 test('a packed message unpacks as the same type only', () => {
   const type = { ...Cover, $type: 'daybook.v1.Cover' };
@@ -39,4 +50,16 @@ test('fresh ids are UUIDv7 and in order', () => {
 
 test('text that is no UUID is refused', () => {
   assert.throws(() => uuidBytes('order-1'), /expected a UUID/);
+});
+
+test('a notification of a rejection is read like a message of your own', () => {
+  const command = { cover: undefined, pages: [], origin: undefined, idempotencyKey: '', metadata: {}, workId: '' };
+  const rejection = { kind: 2 as const, code: 'OUT_OF_STOCK', message: 'no', details: undefined, page: 0 };
+  const source = Cover.fromPartial({ domain: 'order' });
+  const told = { command, rejection, component: 'fulfilment', source, sourceSequence: 3, sourcePosition: 8 };
+  const payload = pack(RejectionNotification, told);
+  assert.equal(typeName(payload), RejectionNotification.$type);
+  assert.deepEqual(unpack(RejectionNotification, payload), told);
+  const empty = { ...payload, value: new Uint8Array() };
+  assert.throws(() => unpack(RejectionNotification, empty), /names no command/);
 });

@@ -10,11 +10,15 @@ import {
   type Hello,
   type Reply,
 } from '../../src/gen/daybook/v1/component.ts';
+import { ControlDefinition } from '../../src/gen/daybook/v1/control.ts';
+import { DeadLettersDefinition } from '../../src/gen/daybook/v1/dead_letters.ts';
 import {
   CommandGatewayDefinition,
   type PipelinedCommands,
   type PipelinedResults,
 } from '../../src/gen/daybook/v1/gateway.ts';
+import { PositionsDefinition } from '../../src/gen/daybook/v1/positions.ts';
+import { ProjectionsDefinition } from '../../src/gen/daybook/v1/projections.ts';
 import { EventQueryDefinition } from '../../src/gen/daybook/v1/query.ts';
 import {
   type CommandBook,
@@ -34,6 +38,8 @@ export class FakeDaemon {
   executeStream: (call: grpc.ServerWritableStream<CommandBook, EventBook>) => void = unexpected;
   executePipelined: (call: grpc.ServerDuplexStream<PipelinedCommands, PipelinedResults>) => void = unexpected;
   getEventBook: () => EventBook = unexpected;
+  /** For the other services: what `Projections.Get` answers, and so on. A stream is answered with an array. */
+  readonly answers: Record<string, (request: unknown) => unknown> = {};
   readonly attachments = new Inbox<Attachment>();
   /** Answers a Hello. */
   welcome: (attachment: Attachment) => void = (attachment) => attachment.welcome();
@@ -78,12 +84,29 @@ export class FakeDaemon {
         attach: (call: grpc.ServerDuplexStream<ComponentMessage, CoordinatorMessage>) => this.#attach(call),
       },
     );
+    for (const definition of OTHERS) {
+      for (const method of Object.values(definition.methods)) this.#addMethod(definition, method as AnyMethod);
+    }
     const bound = await new Promise<number>((resolve, reject) => {
       this.#server.bindAsync(`127.0.0.1:${port}`, grpc.ServerCredentials.createInsecure(), (error, actual) =>
         error === null ? resolve(actual) : reject(error),
       );
     });
     this.address = `127.0.0.1:${bound}`;
+  }
+
+  #addMethod(definition: (typeof OTHERS)[number], method: AnyMethod): void {
+    const handler = (request: unknown) => (this.answers[`${definition.name}.${method.name}`] ?? unexpected)(request);
+    const unary = (call: grpc.ServerUnaryCall<unknown, unknown>, callback: grpc.sendUnaryData<unknown>): void =>
+      answer(() => handler(call.request), callback);
+    const stream = (call: grpc.ServerWritableStream<unknown, unknown>): void => {
+      for (const message of handler(call.request) as unknown[]) call.write(message);
+      call.end();
+    };
+    this.#server.addService(
+      { [method.name]: methodOf(definition, method) },
+      { [method.name]: method.responseStream ? stream : unary },
+    );
   }
 
   #attach(call: grpc.ServerDuplexStream<ComponentMessage, CoordinatorMessage>): void {
@@ -96,6 +119,10 @@ export class FakeDaemon {
     });
   }
 }
+
+type AnyMethod = Parameters<typeof methodOf<unknown, unknown>>[1];
+
+const OTHERS = [ProjectionsDefinition, PositionsDefinition, DeadLettersDefinition, ControlDefinition] as const;
 
 /** One Attach stream, seen from the daemon. */
 export class Attachment {
