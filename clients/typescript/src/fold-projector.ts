@@ -20,7 +20,9 @@ export interface RowFold<S> extends Omit<Projector, 'project' | 'ordered'> {
 export function foldProjector<S>(rowFold: RowFold<S>): Projector {
   return {
     ...rowFold,
-    project(pages, { current }): Row[] {
+    project(pages, context): Row[] {
+      // A dry run asks what follows from the given history and nothing else.
+      const current = context.delivery.dryRun ? undefined : context.current;
       const fresh = current === undefined ? pages : pages.filter((page) => page.sequence > current.sequence);
       if (fresh.length === 0) return [];
       let row = current?.projection && !current.deleted ? rowFold.decode(current.projection) : undefined;

@@ -106,8 +106,8 @@ export function handled(
     const of = `handle of ${manager.name}`;
     return {
       processEvents: events.length === 0 ? undefined : eventsBook(manager, held, events, { of, snapshotWanted }),
-      commands: reactionCommands(commands, context),
-      facts: factBooks(facts, context),
+      commands: reactionCommands(commands),
+      facts: factBooks(facts),
       timers: timers.map(timerOf),
       cancelledTimers: [...cancelTimers],
       ended,

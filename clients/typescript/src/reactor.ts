@@ -37,18 +37,21 @@ export interface ReactionContext extends WorkContext {
   readonly delivery: Delivery;
 }
 
-/** A command that Daybook sends for you, once, whatever happens. Conversation, tenant and key are those of the event. */
+/** A command that Daybook sends for you, once, whatever happens. It stays in the conversation and tenant of the event. */
 export type ReactionCommand = Pick<Command, 'domain' | 'root' | 'payload' | 'metadata'>;
 
-/** An event that already happened elsewhere, recorded in its aggregate without a veto; once for each source and id. */
+/**
+ * An event that already happened elsewhere, recorded in its aggregate without a veto; once for each source and id. Without them it is
+ * told apart by the event that is handled.
+ */
 export interface Fact {
   domain: string;
   root: Uint8Array;
   event: Any;
-  /** The system in which it happened: 1 to 64 printable characters without space and slash. */
-  source: string;
-  /** Its id there: 1 to 256 printable characters. */
-  id: string;
+  /** The system in which it happened: at most 64 printable characters without space and slash. */
+  source?: string;
+  /** Its id there: at most 256 printable characters. */
+  id?: string;
   /** When it happened in the world. */
   occurredAt?: Date;
   metadata?: Record<string, string>;
@@ -81,18 +84,19 @@ export function onlyPage(book: EventBook): RecordedPage {
   return page as RecordedPage;
 }
 
-/** No sequence, because what a reaction wants must hold whenever it arrives; no key, because Daybook has one. */
-export function reactionCommands(commands: readonly ReactionCommand[], context: WorkContext): CommandBook[] {
-  const { correlationId, tenant } = context;
-  return commands.map((command) => commandBook({ ...command, correlationId, tenant, idempotencyKey: '' }));
+/**
+ * No sequence, because what a reaction wants must hold whenever it arrives. No key, tenant and correlation id, because Daybook fills in
+ * those of the event.
+ */
+export function reactionCommands(commands: readonly ReactionCommand[]): CommandBook[] {
+  return commands.map((command) => commandBook({ ...command, idempotencyKey: '' }));
 }
 
 /** One book for each: their order is kept. */
-export function factBooks(facts: readonly Fact[], context: WorkContext): EventBook[] {
-  const { correlationId, tenant } = context;
+export function factBooks(facts: readonly Fact[]): EventBook[] {
   return facts.map((fact) => ({
     ...draftBook([factPage(fact)]),
-    cover: cover({ domain: fact.domain, root: fact.root, correlationId, tenant }),
+    cover: cover({ domain: fact.domain, root: fact.root }),
   }));
 }
 
@@ -107,8 +111,8 @@ function factPage(fact: Fact): EventPage {
       logId: '',
       index: 0,
       depth: 0,
-      externalSource: fact.source,
-      externalId: fact.id,
+      externalSource: fact.source ?? '',
+      externalId: fact.id ?? '',
       commands: [],
     },
     metadata: fact.metadata ?? {},

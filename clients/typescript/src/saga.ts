@@ -61,7 +61,7 @@ export class SagaWork extends WorkInHand implements ReactContext {
 export function reacted(saga: Saga, context: ReactContext): SagaResponse | Promise<SagaResponse> {
   return whenDone(saga.react(context.page.event, context), (reaction) => {
     const { commands = [], facts = [] } = isCommands(reaction) ? { commands: reaction } : (reaction ?? {});
-    return { commands: reactionCommands(commands, context), events: factBooks(facts, context) };
+    return { commands: reactionCommands(commands), events: factBooks(facts) };
   });
 }
 
