@@ -161,12 +161,16 @@ test('served components: one that answers, one that is something else, one that 
     { aggregate: 'order', address: shop.address },
     { upcaster: 'order', address: shop.address },
     { aggregate: 'stock', address: '127.0.0.1:1' },
+    { saga: 'fulfilment', address: shop.address },
+    { process_manager: 'payment', address: '127.0.0.1:1' },
   ];
   const { about, faults } = await diagnose(fresh(), { DAYBOOK__COMPONENTS: JSON.stringify(components) });
   assert.equal(about('aggregate order'), `ok: daybook.v1.BusinessLogic answers at ${shop.address}`);
   assert.match(about('upcaster order')!, /^fault: the server at .* does not have daybook\.v1\.Upcaster/);
   assert.match(about('aggregate stock')!, /^fault: nobody answers at 127\.0\.0\.1:1/);
-  assert.equal(faults, 2);
+  assert.match(about('saga fulfilment')!, /^fault: the server at .* does not have daybook\.v1\.Saga/);
+  assert.match(about('process manager payment')!, /^fault: nobody answers at 127\.0\.0\.1:1/);
+  assert.equal(faults, 4);
 });
 
 test('descriptor files', async () => {

@@ -20,7 +20,7 @@ export function checkComponents(components: Config['components']): Promise<Findi
 }
 
 async function checkComponent(kind: string, name: string, address: string): Promise<Finding> {
-  const about = `${kind} ${name}`;
+  const about = `${kind.replace('_', ' ')} ${name}`;
   const { service, method } = METHODS[kind]!;
   const client = new Client(address, credentials.createInsecure());
   try {
