@@ -2,18 +2,23 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Any, pack, Rejection, typeName, unpack } from '@daybook/client';
+import { type Any, pack, typeName, unpack } from '@daybook/client';
 import {
   AddItem,
   CancelOrder,
   ConfirmOrder,
+  ExpireOrder,
   ItemAdded,
+  MarkPaid,
   OrderCancelled,
   OrderConfirmed,
+  OrderPaid,
   OrderPlaced,
   PlaceOrder,
+  RefundDue,
 } from '../gen/shop/v1/shop.ts';
 import { decide, evolve, type Order, orders } from '../order.ts';
+import { refuses as refused, rejected } from './support.ts';
 
 const teapot = { sku: 'TEA-01', name: 'Teapot', quantity: 2, unitPence: 2450 };
 const place = pack(PlaceOrder, { orderNo: 'A-1', customer: 'Ada' });
@@ -22,22 +27,22 @@ const confirm = pack(ConfirmOrder, {});
 const cancel = pack(CancelOrder, { reason: 'changed my mind' });
 const placed = pack(OrderPlaced, { orderNo: 'A-1', customer: 'Ada' });
 const added = pack(ItemAdded, teapot);
-const confirmed = pack(OrderConfirmed, { totalPence: 4900 });
-const cancelled = pack(OrderCancelled, { reason: 'changed my mind' });
+const lines = [{ sku: 'TEA-01', quantity: 2, unitPence: 2450 }];
+const confirmed = pack(OrderConfirmed, { totalPence: 4900, lines, orderNo: 'A-1' });
+const cancelled = pack(OrderCancelled, { reason: 'changed my mind', lines: [], orderNo: '' });
+const markPaid = pack(MarkPaid, {});
+const expire = pack(ExpireOrder, {});
+const paid = pack(OrderPaid, {});
+const refund = pack(RefundDue, { amountPence: 4900 });
+const outOfStock = rejected('OUT_OF_STOCK', 'out of stock: 2 of TEA-01 wanted, 1 there');
+const calledOff = (reason: string) => pack(OrderCancelled, { reason, lines, orderNo: 'A-1' });
 
 function after(...events: Any[]): Order {
   return events.reduce(evolve, orders.initial());
 }
 
 function refuses(order: Order, command: Any, code: string, kind: string): void {
-  assert.throws(
-    () => decide(order, command),
-    (error) => {
-      assert.ok(error instanceof Rejection);
-      assert.deepEqual([error.code, error.kind], [code, kind]);
-      return true;
-    },
-  );
+  refused(() => decide(order, command), code, kind);
 }
 
 test('an order is placed once', () => {
@@ -62,9 +67,9 @@ test('the quantity is from 1 to 99', () => {
   }
 });
 
-test('confirming fixes the total', () => {
+test('confirming fixes the total and the lines', () => {
   const [event] = decide(after(placed, added, added), confirm);
-  assert.deepEqual(unpack(OrderConfirmed, event!), { totalPence: 9800 });
+  assert.deepEqual(unpack(OrderConfirmed, event!), { totalPence: 9800, lines: [...lines, ...lines], orderNo: 'A-1' });
   refuses(after(placed), confirm, 'EMPTY_ORDER', 'conflict');
   refuses(after(placed, added, confirmed), confirm, 'ALREADY_CONFIRMED', 'conflict');
 });
@@ -74,6 +79,34 @@ test('an order is cancelled until it is confirmed; twice is the same as once', (
   assert.deepEqual(decide(after(placed, cancelled), cancel), []);
   refuses(after(), cancel, 'ORDER_NOT_FOUND', 'not-found');
   refuses(after(placed, added, confirmed), cancel, 'ALREADY_CONFIRMED', 'conflict');
+});
+
+test('a confirmed order is paid once', () => {
+  assert.deepEqual(decide(after(placed, added, confirmed), markPaid), [paid]);
+  assert.deepEqual(decide(after(placed, added, confirmed, paid), markPaid), []);
+  refuses(after(placed, added, confirmed, paid), cancel, 'ALREADY_CONFIRMED', 'conflict');
+  refuses(after(placed, added), markPaid, 'NOT_CONFIRMED', 'conflict');
+  refuses(after(), markPaid, 'ORDER_NOT_FOUND', 'not-found');
+});
+
+test('an order that is not paid in time is cancelled, with what may be reserved for it', () => {
+  assert.deepEqual(decide(after(placed, added, confirmed), expire), [calledOff('not paid in time')]);
+  assert.deepEqual(decide(after(placed, added, confirmed, calledOff('x')), expire), []);
+  refuses(after(placed, added, confirmed, paid), expire, 'ALREADY_PAID', 'conflict');
+  refuses(after(placed, added), expire, 'NOT_CONFIRMED', 'conflict');
+});
+
+test('an order whose stock is short is cancelled, by the first refusal of several', () => {
+  const reason = 'out of stock: 2 of TEA-01 wanted, 1 there';
+  assert.deepEqual(decide(after(placed, added, confirmed), outOfStock), [calledOff(reason)]);
+  assert.deepEqual(decide(after(placed, added, confirmed, calledOff(reason)), outOfStock), []);
+});
+
+test('money for an order that is off goes back, once', () => {
+  const reason = 'out of stock: 2 of TEA-01 wanted, 1 there';
+  assert.deepEqual(decide(after(placed, added, confirmed, paid), outOfStock), [calledOff(reason), refund]);
+  assert.deepEqual(decide(after(placed, added, confirmed, calledOff('x')), markPaid), [refund]);
+  assert.deepEqual(decide(after(placed, added, confirmed, calledOff('x'), refund), markPaid), []);
 });
 
 test('what it cannot read is a fault, not a decision', () => {

@@ -11,7 +11,12 @@ export const protobufPackage = "shop.v1";
 
 export const protobufFileName = "shop/v1/shop.proto";
 
-/** What can be asked of an order, and what can happen to it. This is the shop's own vocabulary: Daybook never needs it. */
+/**
+ * What can be asked of orders, stock and payments, and what can happen to them. This is the shop's own vocabulary: Daybook never needs it.
+ *
+ * Commands are what somebody wants: named as orders are given, and refused when they make no sense. Events are what happened: named in the
+ * past, and never refused, changed or removed.
+ */
 
 export interface PlaceOrder {
   orderNo: string;
@@ -32,6 +37,14 @@ export interface CancelOrder {
   reason: string;
 }
 
+/** The customer paid. */
+export interface MarkPaid {
+}
+
+/** The customer did not pay in time. */
+export interface ExpireOrder {
+}
+
 export interface OrderPlaced {
   orderNo: string;
   customer: string;
@@ -47,10 +60,119 @@ export interface ItemAdded {
 export interface OrderConfirmed {
   /** What the customer agreed to pay: a fact of its own, whatever becomes of the prices. */
   totalPence: number;
+  /** What has to be reserved, so that those who react need to know nothing else. */
+  lines: OrderLine[];
+  orderNo: string;
+}
+
+export interface OrderPaid {
 }
 
 export interface OrderCancelled {
   reason: string;
+  /** These two only of an order that had been confirmed: what may have been reserved for it. */
+  lines: OrderLine[];
+  orderNo: string;
+}
+
+/** The money came, but not in time, or for what is not in stock: it has to be given back. */
+export interface RefundDue {
+  amountPence: number;
+}
+
+/** As it was added: an article may have several. */
+export interface OrderLine {
+  sku: string;
+  quantity: number;
+  unitPence: number;
+}
+
+export interface ReceiveStock {
+  sku: string;
+  quantity: number;
+}
+
+export interface ReserveStock {
+  /** The root of the order. */
+  order: Uint8Array;
+  orderNo: string;
+  quantity: number;
+  sku: string;
+}
+
+export interface ReleaseStock {
+  order: Uint8Array;
+  orderNo: string;
+}
+
+export interface StockReceived {
+  sku: string;
+  quantity: number;
+}
+
+export interface StockReserved {
+  order: Uint8Array;
+  orderNo: string;
+  quantity: number;
+}
+
+export interface StockReleased {
+  order: Uint8Array;
+  orderNo: string;
+  quantity: number;
+}
+
+export interface RequestPayment {
+  orderNo: string;
+  amountPence: number;
+}
+
+export interface ReceivePayment {
+  /** Of the bank, for people. */
+  reference: string;
+}
+
+/** The order is off: take no money any more. */
+export interface CancelPayment {
+}
+
+export interface PaymentRequested {
+  orderNo: string;
+  amountPence: number;
+}
+
+export interface PaymentReceived {
+  reference: string;
+  amountPence: number;
+}
+
+export interface PaymentCancelled {
+}
+
+export interface PaymentProcessStarted {
+  /** The root of the order and of its payment. */
+  order: Uint8Array;
+  orderNo: string;
+  amountPence: number;
+}
+
+export interface OrderSummary {
+  orderNo: string;
+  customer: string;
+  /** open, confirmed, paid or cancelled. */
+  status: string;
+  items: number;
+  totalPence: number;
+  /** Why it was cancelled. */
+  reason: string;
+  refundDuePence: number;
+}
+
+export interface StockLevel {
+  sku: string;
+  onHand: number;
+  /** Of those on hand. */
+  reserved: number;
 }
 
 function createBasePlaceOrder(): PlaceOrder {
@@ -317,6 +439,96 @@ export const CancelOrder: MessageFns<CancelOrder, "shop.v1.CancelOrder"> = {
   },
 };
 
+function createBaseMarkPaid(): MarkPaid {
+  return {};
+}
+
+export const MarkPaid: MessageFns<MarkPaid, "shop.v1.MarkPaid"> = {
+  $type: "shop.v1.MarkPaid" as const,
+
+  encode(_: MarkPaid, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MarkPaid {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMarkPaid();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<MarkPaid>, I>>(base?: I): MarkPaid {
+    return MarkPaid.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<MarkPaid>, I>>(_: I): MarkPaid {
+    const message = createBaseMarkPaid();
+    return message;
+  },
+};
+
+function createBaseExpireOrder(): ExpireOrder {
+  return {};
+}
+
+export const ExpireOrder: MessageFns<ExpireOrder, "shop.v1.ExpireOrder"> = {
+  $type: "shop.v1.ExpireOrder" as const,
+
+  encode(_: ExpireOrder, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExpireOrder {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExpireOrder();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ExpireOrder>, I>>(base?: I): ExpireOrder {
+    return ExpireOrder.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExpireOrder>, I>>(_: I): ExpireOrder {
+    const message = createBaseExpireOrder();
+    return message;
+  },
+};
+
 function createBaseOrderPlaced(): OrderPlaced {
   return { orderNo: "", customer: "" };
 }
@@ -480,7 +692,7 @@ export const ItemAdded: MessageFns<ItemAdded, "shop.v1.ItemAdded"> = {
 };
 
 function createBaseOrderConfirmed(): OrderConfirmed {
-  return { totalPence: 0 };
+  return { totalPence: 0, lines: [], orderNo: "" };
 }
 
 export const OrderConfirmed: MessageFns<OrderConfirmed, "shop.v1.OrderConfirmed"> = {
@@ -489,6 +701,12 @@ export const OrderConfirmed: MessageFns<OrderConfirmed, "shop.v1.OrderConfirmed"
   encode(message: OrderConfirmed, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.totalPence !== 0) {
       writer.uint32(8).int64(message.totalPence);
+    }
+    for (const v of message.lines) {
+      OrderLine.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.orderNo !== "") {
+      writer.uint32(26).string(message.orderNo);
     }
     return writer;
   },
@@ -514,6 +732,22 @@ export const OrderConfirmed: MessageFns<OrderConfirmed, "shop.v1.OrderConfirmed"
             message.totalPence = longToNumber(reader.int64());
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.lines.push(OrderLine.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.orderNo = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -532,12 +766,59 @@ export const OrderConfirmed: MessageFns<OrderConfirmed, "shop.v1.OrderConfirmed"
   fromPartial<I extends Exact<DeepPartial<OrderConfirmed>, I>>(object: I): OrderConfirmed {
     const message = createBaseOrderConfirmed();
     message.totalPence = object.totalPence ?? 0;
+    message.lines = object.lines?.map((e) => OrderLine.fromPartial(e)) || [];
+    message.orderNo = object.orderNo ?? "";
+    return message;
+  },
+};
+
+function createBaseOrderPaid(): OrderPaid {
+  return {};
+}
+
+export const OrderPaid: MessageFns<OrderPaid, "shop.v1.OrderPaid"> = {
+  $type: "shop.v1.OrderPaid" as const,
+
+  encode(_: OrderPaid, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OrderPaid {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOrderPaid();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<OrderPaid>, I>>(base?: I): OrderPaid {
+    return OrderPaid.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OrderPaid>, I>>(_: I): OrderPaid {
+    const message = createBaseOrderPaid();
     return message;
   },
 };
 
 function createBaseOrderCancelled(): OrderCancelled {
-  return { reason: "" };
+  return { reason: "", lines: [], orderNo: "" };
 }
 
 export const OrderCancelled: MessageFns<OrderCancelled, "shop.v1.OrderCancelled"> = {
@@ -546,6 +827,12 @@ export const OrderCancelled: MessageFns<OrderCancelled, "shop.v1.OrderCancelled"
   encode(message: OrderCancelled, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.reason !== "") {
       writer.uint32(10).string(message.reason);
+    }
+    for (const v of message.lines) {
+      OrderLine.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.orderNo !== "") {
+      writer.uint32(26).string(message.orderNo);
     }
     return writer;
   },
@@ -571,6 +858,22 @@ export const OrderCancelled: MessageFns<OrderCancelled, "shop.v1.OrderCancelled"
             message.reason = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.lines.push(OrderLine.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.orderNo = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -589,6 +892,1253 @@ export const OrderCancelled: MessageFns<OrderCancelled, "shop.v1.OrderCancelled"
   fromPartial<I extends Exact<DeepPartial<OrderCancelled>, I>>(object: I): OrderCancelled {
     const message = createBaseOrderCancelled();
     message.reason = object.reason ?? "";
+    message.lines = object.lines?.map((e) => OrderLine.fromPartial(e)) || [];
+    message.orderNo = object.orderNo ?? "";
+    return message;
+  },
+};
+
+function createBaseRefundDue(): RefundDue {
+  return { amountPence: 0 };
+}
+
+export const RefundDue: MessageFns<RefundDue, "shop.v1.RefundDue"> = {
+  $type: "shop.v1.RefundDue" as const,
+
+  encode(message: RefundDue, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.amountPence !== 0) {
+      writer.uint32(8).int64(message.amountPence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RefundDue {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRefundDue();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.amountPence = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RefundDue>, I>>(base?: I): RefundDue {
+    return RefundDue.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RefundDue>, I>>(object: I): RefundDue {
+    const message = createBaseRefundDue();
+    message.amountPence = object.amountPence ?? 0;
+    return message;
+  },
+};
+
+function createBaseOrderLine(): OrderLine {
+  return { sku: "", quantity: 0, unitPence: 0 };
+}
+
+export const OrderLine: MessageFns<OrderLine, "shop.v1.OrderLine"> = {
+  $type: "shop.v1.OrderLine" as const,
+
+  encode(message: OrderLine, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sku !== "") {
+      writer.uint32(10).string(message.sku);
+    }
+    if (message.quantity !== 0) {
+      writer.uint32(16).int32(message.quantity);
+    }
+    if (message.unitPence !== 0) {
+      writer.uint32(24).int32(message.unitPence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OrderLine {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOrderLine();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sku = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.quantity = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.unitPence = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<OrderLine>, I>>(base?: I): OrderLine {
+    return OrderLine.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OrderLine>, I>>(object: I): OrderLine {
+    const message = createBaseOrderLine();
+    message.sku = object.sku ?? "";
+    message.quantity = object.quantity ?? 0;
+    message.unitPence = object.unitPence ?? 0;
+    return message;
+  },
+};
+
+function createBaseReceiveStock(): ReceiveStock {
+  return { sku: "", quantity: 0 };
+}
+
+export const ReceiveStock: MessageFns<ReceiveStock, "shop.v1.ReceiveStock"> = {
+  $type: "shop.v1.ReceiveStock" as const,
+
+  encode(message: ReceiveStock, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sku !== "") {
+      writer.uint32(10).string(message.sku);
+    }
+    if (message.quantity !== 0) {
+      writer.uint32(16).int32(message.quantity);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReceiveStock {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReceiveStock();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sku = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.quantity = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReceiveStock>, I>>(base?: I): ReceiveStock {
+    return ReceiveStock.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReceiveStock>, I>>(object: I): ReceiveStock {
+    const message = createBaseReceiveStock();
+    message.sku = object.sku ?? "";
+    message.quantity = object.quantity ?? 0;
+    return message;
+  },
+};
+
+function createBaseReserveStock(): ReserveStock {
+  return { order: new Uint8Array(0), orderNo: "", quantity: 0, sku: "" };
+}
+
+export const ReserveStock: MessageFns<ReserveStock, "shop.v1.ReserveStock"> = {
+  $type: "shop.v1.ReserveStock" as const,
+
+  encode(message: ReserveStock, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.order.length !== 0) {
+      writer.uint32(10).bytes(message.order);
+    }
+    if (message.orderNo !== "") {
+      writer.uint32(18).string(message.orderNo);
+    }
+    if (message.quantity !== 0) {
+      writer.uint32(24).int32(message.quantity);
+    }
+    if (message.sku !== "") {
+      writer.uint32(34).string(message.sku);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReserveStock {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReserveStock();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.order = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.orderNo = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.quantity = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.sku = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReserveStock>, I>>(base?: I): ReserveStock {
+    return ReserveStock.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReserveStock>, I>>(object: I): ReserveStock {
+    const message = createBaseReserveStock();
+    message.order = object.order ?? new Uint8Array(0);
+    message.orderNo = object.orderNo ?? "";
+    message.quantity = object.quantity ?? 0;
+    message.sku = object.sku ?? "";
+    return message;
+  },
+};
+
+function createBaseReleaseStock(): ReleaseStock {
+  return { order: new Uint8Array(0), orderNo: "" };
+}
+
+export const ReleaseStock: MessageFns<ReleaseStock, "shop.v1.ReleaseStock"> = {
+  $type: "shop.v1.ReleaseStock" as const,
+
+  encode(message: ReleaseStock, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.order.length !== 0) {
+      writer.uint32(10).bytes(message.order);
+    }
+    if (message.orderNo !== "") {
+      writer.uint32(18).string(message.orderNo);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReleaseStock {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReleaseStock();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.order = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.orderNo = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReleaseStock>, I>>(base?: I): ReleaseStock {
+    return ReleaseStock.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReleaseStock>, I>>(object: I): ReleaseStock {
+    const message = createBaseReleaseStock();
+    message.order = object.order ?? new Uint8Array(0);
+    message.orderNo = object.orderNo ?? "";
+    return message;
+  },
+};
+
+function createBaseStockReceived(): StockReceived {
+  return { sku: "", quantity: 0 };
+}
+
+export const StockReceived: MessageFns<StockReceived, "shop.v1.StockReceived"> = {
+  $type: "shop.v1.StockReceived" as const,
+
+  encode(message: StockReceived, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sku !== "") {
+      writer.uint32(10).string(message.sku);
+    }
+    if (message.quantity !== 0) {
+      writer.uint32(16).int32(message.quantity);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StockReceived {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStockReceived();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sku = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.quantity = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StockReceived>, I>>(base?: I): StockReceived {
+    return StockReceived.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StockReceived>, I>>(object: I): StockReceived {
+    const message = createBaseStockReceived();
+    message.sku = object.sku ?? "";
+    message.quantity = object.quantity ?? 0;
+    return message;
+  },
+};
+
+function createBaseStockReserved(): StockReserved {
+  return { order: new Uint8Array(0), orderNo: "", quantity: 0 };
+}
+
+export const StockReserved: MessageFns<StockReserved, "shop.v1.StockReserved"> = {
+  $type: "shop.v1.StockReserved" as const,
+
+  encode(message: StockReserved, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.order.length !== 0) {
+      writer.uint32(10).bytes(message.order);
+    }
+    if (message.orderNo !== "") {
+      writer.uint32(18).string(message.orderNo);
+    }
+    if (message.quantity !== 0) {
+      writer.uint32(24).int32(message.quantity);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StockReserved {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStockReserved();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.order = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.orderNo = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.quantity = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StockReserved>, I>>(base?: I): StockReserved {
+    return StockReserved.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StockReserved>, I>>(object: I): StockReserved {
+    const message = createBaseStockReserved();
+    message.order = object.order ?? new Uint8Array(0);
+    message.orderNo = object.orderNo ?? "";
+    message.quantity = object.quantity ?? 0;
+    return message;
+  },
+};
+
+function createBaseStockReleased(): StockReleased {
+  return { order: new Uint8Array(0), orderNo: "", quantity: 0 };
+}
+
+export const StockReleased: MessageFns<StockReleased, "shop.v1.StockReleased"> = {
+  $type: "shop.v1.StockReleased" as const,
+
+  encode(message: StockReleased, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.order.length !== 0) {
+      writer.uint32(10).bytes(message.order);
+    }
+    if (message.orderNo !== "") {
+      writer.uint32(18).string(message.orderNo);
+    }
+    if (message.quantity !== 0) {
+      writer.uint32(24).int32(message.quantity);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StockReleased {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStockReleased();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.order = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.orderNo = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.quantity = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StockReleased>, I>>(base?: I): StockReleased {
+    return StockReleased.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StockReleased>, I>>(object: I): StockReleased {
+    const message = createBaseStockReleased();
+    message.order = object.order ?? new Uint8Array(0);
+    message.orderNo = object.orderNo ?? "";
+    message.quantity = object.quantity ?? 0;
+    return message;
+  },
+};
+
+function createBaseRequestPayment(): RequestPayment {
+  return { orderNo: "", amountPence: 0 };
+}
+
+export const RequestPayment: MessageFns<RequestPayment, "shop.v1.RequestPayment"> = {
+  $type: "shop.v1.RequestPayment" as const,
+
+  encode(message: RequestPayment, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.orderNo !== "") {
+      writer.uint32(10).string(message.orderNo);
+    }
+    if (message.amountPence !== 0) {
+      writer.uint32(16).int64(message.amountPence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RequestPayment {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRequestPayment();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.orderNo = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.amountPence = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RequestPayment>, I>>(base?: I): RequestPayment {
+    return RequestPayment.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RequestPayment>, I>>(object: I): RequestPayment {
+    const message = createBaseRequestPayment();
+    message.orderNo = object.orderNo ?? "";
+    message.amountPence = object.amountPence ?? 0;
+    return message;
+  },
+};
+
+function createBaseReceivePayment(): ReceivePayment {
+  return { reference: "" };
+}
+
+export const ReceivePayment: MessageFns<ReceivePayment, "shop.v1.ReceivePayment"> = {
+  $type: "shop.v1.ReceivePayment" as const,
+
+  encode(message: ReceivePayment, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reference !== "") {
+      writer.uint32(10).string(message.reference);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReceivePayment {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReceivePayment();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reference = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReceivePayment>, I>>(base?: I): ReceivePayment {
+    return ReceivePayment.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReceivePayment>, I>>(object: I): ReceivePayment {
+    const message = createBaseReceivePayment();
+    message.reference = object.reference ?? "";
+    return message;
+  },
+};
+
+function createBaseCancelPayment(): CancelPayment {
+  return {};
+}
+
+export const CancelPayment: MessageFns<CancelPayment, "shop.v1.CancelPayment"> = {
+  $type: "shop.v1.CancelPayment" as const,
+
+  encode(_: CancelPayment, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelPayment {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelPayment();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CancelPayment>, I>>(base?: I): CancelPayment {
+    return CancelPayment.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CancelPayment>, I>>(_: I): CancelPayment {
+    const message = createBaseCancelPayment();
+    return message;
+  },
+};
+
+function createBasePaymentRequested(): PaymentRequested {
+  return { orderNo: "", amountPence: 0 };
+}
+
+export const PaymentRequested: MessageFns<PaymentRequested, "shop.v1.PaymentRequested"> = {
+  $type: "shop.v1.PaymentRequested" as const,
+
+  encode(message: PaymentRequested, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.orderNo !== "") {
+      writer.uint32(10).string(message.orderNo);
+    }
+    if (message.amountPence !== 0) {
+      writer.uint32(16).int64(message.amountPence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PaymentRequested {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePaymentRequested();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.orderNo = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.amountPence = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PaymentRequested>, I>>(base?: I): PaymentRequested {
+    return PaymentRequested.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PaymentRequested>, I>>(object: I): PaymentRequested {
+    const message = createBasePaymentRequested();
+    message.orderNo = object.orderNo ?? "";
+    message.amountPence = object.amountPence ?? 0;
+    return message;
+  },
+};
+
+function createBasePaymentReceived(): PaymentReceived {
+  return { reference: "", amountPence: 0 };
+}
+
+export const PaymentReceived: MessageFns<PaymentReceived, "shop.v1.PaymentReceived"> = {
+  $type: "shop.v1.PaymentReceived" as const,
+
+  encode(message: PaymentReceived, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reference !== "") {
+      writer.uint32(10).string(message.reference);
+    }
+    if (message.amountPence !== 0) {
+      writer.uint32(16).int64(message.amountPence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PaymentReceived {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePaymentReceived();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reference = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.amountPence = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PaymentReceived>, I>>(base?: I): PaymentReceived {
+    return PaymentReceived.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PaymentReceived>, I>>(object: I): PaymentReceived {
+    const message = createBasePaymentReceived();
+    message.reference = object.reference ?? "";
+    message.amountPence = object.amountPence ?? 0;
+    return message;
+  },
+};
+
+function createBasePaymentCancelled(): PaymentCancelled {
+  return {};
+}
+
+export const PaymentCancelled: MessageFns<PaymentCancelled, "shop.v1.PaymentCancelled"> = {
+  $type: "shop.v1.PaymentCancelled" as const,
+
+  encode(_: PaymentCancelled, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PaymentCancelled {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePaymentCancelled();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PaymentCancelled>, I>>(base?: I): PaymentCancelled {
+    return PaymentCancelled.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PaymentCancelled>, I>>(_: I): PaymentCancelled {
+    const message = createBasePaymentCancelled();
+    return message;
+  },
+};
+
+function createBasePaymentProcessStarted(): PaymentProcessStarted {
+  return { order: new Uint8Array(0), orderNo: "", amountPence: 0 };
+}
+
+export const PaymentProcessStarted: MessageFns<PaymentProcessStarted, "shop.v1.PaymentProcessStarted"> = {
+  $type: "shop.v1.PaymentProcessStarted" as const,
+
+  encode(message: PaymentProcessStarted, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.order.length !== 0) {
+      writer.uint32(10).bytes(message.order);
+    }
+    if (message.orderNo !== "") {
+      writer.uint32(18).string(message.orderNo);
+    }
+    if (message.amountPence !== 0) {
+      writer.uint32(24).int64(message.amountPence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PaymentProcessStarted {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePaymentProcessStarted();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.order = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.orderNo = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.amountPence = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PaymentProcessStarted>, I>>(base?: I): PaymentProcessStarted {
+    return PaymentProcessStarted.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PaymentProcessStarted>, I>>(object: I): PaymentProcessStarted {
+    const message = createBasePaymentProcessStarted();
+    message.order = object.order ?? new Uint8Array(0);
+    message.orderNo = object.orderNo ?? "";
+    message.amountPence = object.amountPence ?? 0;
+    return message;
+  },
+};
+
+function createBaseOrderSummary(): OrderSummary {
+  return { orderNo: "", customer: "", status: "", items: 0, totalPence: 0, reason: "", refundDuePence: 0 };
+}
+
+export const OrderSummary: MessageFns<OrderSummary, "shop.v1.OrderSummary"> = {
+  $type: "shop.v1.OrderSummary" as const,
+
+  encode(message: OrderSummary, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.orderNo !== "") {
+      writer.uint32(10).string(message.orderNo);
+    }
+    if (message.customer !== "") {
+      writer.uint32(18).string(message.customer);
+    }
+    if (message.status !== "") {
+      writer.uint32(26).string(message.status);
+    }
+    if (message.items !== 0) {
+      writer.uint32(32).int32(message.items);
+    }
+    if (message.totalPence !== 0) {
+      writer.uint32(40).int64(message.totalPence);
+    }
+    if (message.reason !== "") {
+      writer.uint32(50).string(message.reason);
+    }
+    if (message.refundDuePence !== 0) {
+      writer.uint32(56).int64(message.refundDuePence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OrderSummary {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOrderSummary();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.orderNo = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.customer = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.status = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.items = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.totalPence = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.refundDuePence = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<OrderSummary>, I>>(base?: I): OrderSummary {
+    return OrderSummary.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OrderSummary>, I>>(object: I): OrderSummary {
+    const message = createBaseOrderSummary();
+    message.orderNo = object.orderNo ?? "";
+    message.customer = object.customer ?? "";
+    message.status = object.status ?? "";
+    message.items = object.items ?? 0;
+    message.totalPence = object.totalPence ?? 0;
+    message.reason = object.reason ?? "";
+    message.refundDuePence = object.refundDuePence ?? 0;
+    return message;
+  },
+};
+
+function createBaseStockLevel(): StockLevel {
+  return { sku: "", onHand: 0, reserved: 0 };
+}
+
+export const StockLevel: MessageFns<StockLevel, "shop.v1.StockLevel"> = {
+  $type: "shop.v1.StockLevel" as const,
+
+  encode(message: StockLevel, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sku !== "") {
+      writer.uint32(10).string(message.sku);
+    }
+    if (message.onHand !== 0) {
+      writer.uint32(16).int32(message.onHand);
+    }
+    if (message.reserved !== 0) {
+      writer.uint32(24).int32(message.reserved);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StockLevel {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStockLevel();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sku = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.onHand = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.reserved = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StockLevel>, I>>(base?: I): StockLevel {
+    return StockLevel.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StockLevel>, I>>(object: I): StockLevel {
+    const message = createBaseStockLevel();
+    message.sku = object.sku ?? "";
+    message.onHand = object.onHand ?? 0;
+    message.reserved = object.reserved ?? 0;
     return message;
   },
 };
