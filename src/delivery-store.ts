@@ -106,7 +106,8 @@ export interface OutboxRow extends OutboxKey {
   state: 'ready' | 'dead';
   target: StreamKey;
   correlationId: string;
-  kind: 'command' | 'fact' | 'notification';
+  /** timer: one that fired and could not be handled; to its own process, as a notification is. */
+  kind: 'command' | 'fact' | 'notification' | 'timer';
   /** Opaque to the store. */
   body: Uint8Array;
   attempts: number;

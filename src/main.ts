@@ -4,19 +4,9 @@ import { ComponentRegistry } from './components/registry.ts';
 import { ServedAggregate, type ServedLimits, ServedUpcaster } from './components/served.ts';
 import { ServedReactor } from './components/served-reactor.ts';
 import { type Config, type ServedComponent, type StorageConfig, typesKnownOf } from './config.ts';
-import { Admission } from './coordinators/admission.ts';
-import { Asking, Hosts } from './coordinators/asking.ts';
-import { BusinessCoordinator } from './coordinators/business.ts';
-import { Committer } from './coordinators/committer.ts';
-import { DryRunner } from './coordinators/dry-run.ts';
-import { FactRecorder } from './coordinators/facts.ts';
-import { Histories } from './coordinators/histories.ts';
 import { HotCache } from './coordinators/hot-cache.ts';
-import { QueryCoordinator } from './coordinators/query.ts';
-import { UpcastingReads } from './coordinators/upcasting.ts';
 import { Deadlines } from './deadlines.ts';
-import { forgetExpiredOutcomes } from './delivery/housekeeping.ts';
-import { LogTail } from './delivery/log-tail.ts';
+import { openEngine } from './engine.ts';
 import { openServer } from './grpc/server.ts';
 import { openHealth, type Readiness } from './health.ts';
 import { uuidText } from './model/stream.ts';
@@ -46,11 +36,6 @@ export async function startDaemon(
 
   const descriptors = await readDescriptorFiles(config.descriptors);
   const store = await openStore(config.storage, runtime);
-  const head = await store.head();
-  const tail = new LogTail(store, runtime, limits, head.position);
-  const committer = new Committer(store, runtime, limits, (books) => tail.publish(books));
-  const housekeeping = forgetExpiredOutcomes(store, runtime, log);
-
   const deadlines = new Deadlines(runtime);
   const cache = new HotCache(limits);
   const typesOf = (domain: string) => recentTypes(store, domain);
@@ -67,45 +52,20 @@ export async function startDaemon(
     onDescriptors: (component, bytes) => payloads.tell(component, bytes),
   });
 
-  const reads = new UpcastingReads(store, components);
-  const histories = new Histories(reads, cache, limits);
-  const hosts = new Hosts(components, store);
-  const asking = new Asking(runtime, limits, instance);
-  const admission = new Admission(limits);
-  const common = {
+  const engine = await openEngine({
     store,
-    reads,
-    histories,
-    hosts,
-    asking,
-    admission,
-    committer,
     components,
-    tail,
+    cache,
     runtime,
     limits,
-    log: head,
-  };
-  const business = tellFailures(new BusinessCoordinator(common), payloads, log);
-  const facts = new FactRecorder(common);
-  const dryRunner = new DryRunner(common);
-  const query = new QueryCoordinator(common);
-
-  const api = {
-    business,
-    facts,
-    dryRunner,
-    query,
-    payloads,
-    components,
-    deadlines,
-    runtime,
     log,
-    limits,
-    logIdentity: head,
-    version: VERSION,
     instance,
-  };
+    version: VERSION,
+    domains: () => components.hostedDomains(),
+    around: (business) => tellFailures(business, payloads, log),
+  });
+  const { logIdentity } = engine;
+  const api = { ...engine, payloads, components, deadlines, runtime, log, limits, version: VERSION, instance };
   const server = await openServer(api, { ...config.listen, reflection: config.reflection });
   let stopping = false;
   const readiness = (): Readiness => ({
@@ -119,7 +79,7 @@ export async function startDaemon(
   });
   const health = await openHealth(config.listen.health, readiness);
   server.setServing(true);
-  log.info({ instance, store: store.description, log_id: head.logId, position: head.position }, 'ready');
+  log.info({ instance, store: store.description, log_id: logIdentity.logId, position: logIdentity.position }, 'ready');
 
   return {
     addresses: { api: server.address, socket: server.socket, health: health.address },
@@ -128,13 +88,12 @@ export async function startDaemon(
       const leftMs = () => Math.max(0, deadlineMs - runtime.monotonicMs());
       stopping = true;
       server.setServing(false);
-      await Promise.race([admission.drain(), sleep(runtime, leftMs())]);
+      await engine.drain(leftMs());
       await Promise.race([components.drain(leftMs()), sleep(runtime, leftMs())]);
-      tail.close();
-      housekeeping.stop();
+      engine.close();
       await server.close(leftMs());
       for (const component of served) component.close();
-      await committer.idle();
+      await engine.idle();
       await store.close();
       await health.close();
     },

@@ -270,7 +270,8 @@ function parkedPointer({ partition, key, state, position, firstPosition, through
     throw new Fault(`${what} is at position ${position} and began at ${firstPosition}`);
   }
   if (through !== 0) throw new Fault(`${what} is ${state}, but caught up to ${through}`);
-  return { what, position };
+  // The next event of the key may be yet to come.
+  return { what, position: position - 1 };
 }
 
 function partitionText({ subscription, generation, partition }: PartitionKey): string {

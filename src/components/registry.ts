@@ -65,6 +65,12 @@ export class ComponentRegistry implements Components {
     return pool?.available ? pool : undefined;
   }
 
+  /** Domains that somebody decides for now. */
+  hostedDomains(): string[] {
+    const attached = [...this.#pools].filter(([, pool]) => pool.available).map(([domain]) => domain);
+    return [...this.#served.keys(), ...attached];
+  }
+
   knowsDomain(domain: string): boolean {
     return this.#served.has(domain) || this.#pools.has(domain) || (this.#options.owned?.includes(domain) ?? false);
   }

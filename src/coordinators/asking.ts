@@ -83,6 +83,16 @@ export class Asking {
     parent?.awaited.delete(text);
   }
 
+  /** Asks a reactor, which may call Daybook from inside its work; `text` names it among all work, and no aggregate. */
+  async react<T>(text: string, ask: (workId: string) => Promise<T>): Promise<T> {
+    const work = this.#work.begin(text, undefined);
+    try {
+      return await ask(work.id);
+    } finally {
+      this.#work.end(work);
+    }
+  }
+
   async decide(question: Question): Promise<Decision> {
     const { stream, text, component, command, history, parent, caller, snapshotNext, dryRun = false } = question;
     const work = this.#work.begin(text, parent);

@@ -13,6 +13,7 @@ import type { Admission } from './admission.ts';
 import { answer, bookOf, rejected } from './answers.ts';
 import type { Asking, Hosts } from './asking.ts';
 import type { Caller } from './caller.ts';
+import { type Claim, ClaimLost } from './claim.ts';
 import type { Committer } from './committer.ts';
 import type { Histories } from './histories.ts';
 import type { HotHistory } from './hot-cache.ts';
@@ -49,6 +50,8 @@ interface Execution {
   caller: Caller;
   /** Present when the command has an idempotency key. */
   outcome: { key: OutcomeKey; hash: Uint8Array } | undefined;
+  /** Present when it comes from the outbox. */
+  claim: Claim | undefined;
 }
 
 export class BusinessCoordinator {
@@ -60,20 +63,21 @@ export class BusinessCoordinator {
 
   /**
    * Resolves when the outcome is durable. Rejects with a DaybookError; REJECTED carries the domain's rejection, which is durable
-   * too. See docs/architecture.md for the eleven steps; the eleventh, waiting, belongs to the sync modes.
+   * too. See docs/architecture.md for the eleven steps; the eleventh, waiting, belongs to the sync modes. With a claim it rejects
+   * with ClaimLost when that does not hold any more.
    */
-  async execute(command: CommandBook, caller: Caller): Promise<CommandResponse> {
+  async execute(command: CommandBook, caller: Caller, claim?: Claim): Promise<CommandResponse> {
     const { admission, asking, hosts, limits } = this.#parts;
     const stream = checkCommand(command, limits); // 1
     const text = streamText(stream);
     const component = await hosts.find(stream.domain); // 2
     const parent = asking.enter(command.workId, text);
     try {
-      const job = { bytes: commandBytes(command), reserved: parent !== undefined, signal: caller.signal };
+      const job = { bytes: commandBytes(command), reserved: (parent ?? claim) !== undefined, signal: caller.signal };
       // 3 and 10: the root is this command's from here to the commit.
       return await admission.run(text, job, () => {
         const outcome = this.#outcomeKey(stream, command);
-        const execution = { command, stream, text, component, parent, caller, outcome };
+        const execution = { command, stream, text, component, parent, caller, outcome, claim };
         return untilCommitted(text, this.#parts, caller.signal, () => this.#decideOnce(execution)); // 9
       });
     } finally {
@@ -112,9 +116,10 @@ export class BusinessCoordinator {
       case 'conflict':
         return undefined;
       case 'duplicate':
+        if (execution.outcome === undefined) throw new ClaimLost(`${execution.text}: rejected before`);
         return this.#firstOutcome(execution, result.outcome);
       case 'fenced':
-        throw new Error('a command holds no lease and cannot be fenced');
+        throw new ClaimLost(result.what);
       case 'committed':
         break;
     }
@@ -150,11 +155,10 @@ export class BusinessCoordinator {
     try {
       if (decision.kind === 'rejection') {
         checkRejection(decision.rejection, stream, this.#parts.limits);
-        const outcomes = this.#outcomes(
-          execution,
-          rejectionBody(command, decision.rejection, this.#parts.runtime.nowMicros()),
-        );
-        return { unitId, appends: [], expectations: [{ stream, expect }], snapshots: [], outcomes };
+        const { rejection } = decision;
+        const outcomes = this.#outcomes(execution, rejectionBody(command, rejection, this.#parts.runtime.nowMicros()));
+        const unit = { unitId, appends: [], expectations: [{ stream, expect }], snapshots: [], outcomes };
+        return execution.claim === undefined ? unit : { ...unit, work: execution.claim.work(rejection) };
       }
       const createdAt = toTimestamp(Math.max(this.#parts.runtime.nowMicros(), lastCreatedAtMicros));
       const stamp = { stream, command, nextSequence, createdAt, unitId };
@@ -167,21 +171,25 @@ export class BusinessCoordinator {
         count: pages.length,
         correlationId,
       });
-      return pages.length === 0
-        ? { unitId, appends: [], expectations: [{ stream, expect }], snapshots, outcomes }
-        : { unitId, appends: [{ stream, correlationId, expect, pages }], expectations: [], snapshots, outcomes };
+      const unit: Unit =
+        pages.length === 0
+          ? { unitId, appends: [], expectations: [{ stream, expect }], snapshots, outcomes }
+          : { unitId, appends: [{ stream, correlationId, expect, pages }], expectations: [], snapshots, outcomes };
+      return execution.claim === undefined ? unit : { ...unit, work: execution.claim.work(undefined) };
     } catch (error) {
       if (error instanceof DaybookError) decision.complain?.(error.message);
       throw error;
     }
   }
 
-  #outcomes(execution: Execution, body: OutcomeBody): Outcome[] {
-    if (execution.outcome === undefined) return [];
+  #outcomes({ outcome, claim, command, stream }: Execution, body: OutcomeBody): Outcome[] {
+    const rejection = body.kind === 'rejection';
+    // The row that goes is what keeps a claimed command from happening twice; only its rejection has to be found again.
+    if (outcome === undefined && (claim === undefined || !rejection)) return [];
     const expiresAtMicros = this.#parts.runtime.nowMicros() + this.#parts.limits.idempotencyRetentionDays * DAY_MICROS;
     // Rejections are in no stream: only so can they be found again.
-    const correlationId = body.kind === 'rejection' ? execution.command.cover!.correlationId : undefined;
-    const { key, hash } = execution.outcome;
+    const correlationId = rejection ? command.cover!.correlationId : undefined;
+    const { key, hash } = outcome ?? { key: claim!.key, hash: commandHash(stream, command) };
     return [{ ...key, hash, body: encodeOutcome(body), expiresAtMicros, correlationId }];
   }
 

@@ -20,6 +20,7 @@ import type { Admission } from './admission.ts';
 import { answer, bookOf } from './answers.ts';
 import type { Asking, Hosts } from './asking.ts';
 import type { Caller } from './caller.ts';
+import { type Claim, ClaimLost } from './claim.ts';
 import type { Committer } from './committer.ts';
 import type { Histories } from './histories.ts';
 import type { HotHistory } from './hot-cache.ts';
@@ -47,6 +48,8 @@ interface Recording {
   /** Asked to turn the facts into its own events, when given. */
   component: AggregateComponent | undefined;
   caller: Caller;
+  /** Present when they come from the outbox. */
+  claim: Claim | undefined;
 }
 
 export class FactRecorder {
@@ -56,16 +59,24 @@ export class FactRecorder {
     this.#parts = parts;
   }
 
-  /** The facts as they are recorded, with the events that the aggregate made of them; `duplicate` when all of them were known. */
-  async record(facts: EventBook | undefined, askAggregate: boolean, caller: Caller): Promise<CommandResponse> {
+  /**
+   * The facts as they are recorded, with the events that the aggregate made of them; `duplicate` when all of them were known. With a
+   * claim it rejects with ClaimLost when that does not hold any more.
+   */
+  async record(
+    facts: EventBook | undefined,
+    askAggregate: boolean,
+    caller: Caller,
+    claim?: Claim,
+  ): Promise<CommandResponse> {
     const { admission, hosts, limits } = this.#parts;
     const stream = checkFacts(facts, limits);
     const text = streamText(stream);
     const component = askAggregate ? await hosts.find(stream.domain) : undefined;
     await hosts.checkKnown(stream.domain);
     const bytes = facts!.pages.reduce((sum, page) => sum + pageBytes(page), 0);
-    const recording = { facts: facts!, stream, text, component, caller };
-    return admission.run(text, { bytes, reserved: false, signal: caller.signal }, () =>
+    const recording = { facts: facts!, stream, text, component, caller, claim };
+    return admission.run(text, { bytes, reserved: claim !== undefined, signal: caller.signal }, () =>
       untilCommitted(text, this.#parts, caller.signal, () => this.#recordOnce(recording)),
     );
   }
@@ -78,13 +89,17 @@ export class FactRecorder {
     const known = await Promise.all(facts.pages.map((page) => this.#parts.store.readOutcome(keyOf(stream, page))));
     const fresh = facts.pages.filter((_, i) => known[i] === undefined);
     const before = await this.#recordedBefore(recording, known);
-    if (fresh.length === 0) return this.#answer(recording, before, hot.nextSequence, true);
+    if (fresh.length === 0) {
+      if (recording.claim !== undefined) await this.#finish(recording.claim);
+      return this.#answer(recording, before, hot.nextSequence, true);
+    }
 
     const unit = await this.#unitOf(recording, fresh, hot);
     const result = await committer.commit(unit).catch((error) => {
       histories.forget(text);
       throw withKey(error, text, unit.outcomes[0]!.key);
     });
+    if (result.kind === 'fenced') throw new ClaimLost(result.what);
     if (result.kind !== 'committed') return undefined;
     const pages = unit.appends[0]!.pages;
     histories.committed(stream, text, pages, undefined);
@@ -100,7 +115,8 @@ export class FactRecorder {
     const createdAt = toTimestamp(Math.max(runtime.nowMicros(), hot.lastCreatedAtMicros));
     const pages = fresh.map((page, i): EventPage => {
       const { externalSource, externalId } = page.origin!;
-      const origin = { ...NO_ORIGIN, externalSource, externalId };
+      // What caused a fact is ours to say: a reaction's comes from the outbox, where we wrote it.
+      const origin = recording.claim === undefined ? { ...NO_ORIGIN, externalSource, externalId } : page.origin!;
       return { ...page, sequence: nextSequence + i, createdAt, origin, unitId, position: 0 };
     });
     const correlationId = facts.cover!.correlationId;
@@ -123,7 +139,17 @@ export class FactRecorder {
       })),
     );
     const expect = { kind: 'exactly', nextSequence } as const;
-    return { unitId, appends: [{ stream, correlationId, expect, pages }], expectations: [], snapshots: [], outcomes };
+    const appends = [{ stream, correlationId, expect, pages }];
+    const unit: Unit = { unitId, appends, expectations: [], snapshots: [], outcomes };
+    return recording.claim === undefined ? unit : { ...unit, work: recording.claim.work(undefined) };
+  }
+
+  /** The facts were there before the row that brings them. */
+  async #finish(claim: Claim): Promise<void> {
+    const { committer, runtime } = this.#parts;
+    const nothing = { appends: [], expectations: [], snapshots: [], outcomes: [] };
+    const result = await committer.commit({ unitId: runtime.uuid(), ...nothing, work: claim.work(undefined) });
+    if (result.kind === 'fenced') throw new ClaimLost(result.what);
   }
 
   /** What the aggregate makes of the facts. It cannot refuse them: a rejection means that it makes nothing of them. */

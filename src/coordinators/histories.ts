@@ -31,7 +31,7 @@ export class Histories {
   async load(
     stream: StreamKey,
     text: string,
-    component: AggregateComponent | undefined,
+    component: Pick<AggregateComponent, 'needs'> | undefined,
     outcomeKey: OutcomeKey | undefined,
   ): Promise<{ hot: HotHistory; known: StoredOutcome | undefined }> {
     const cached = this.#cache.get(text);

@@ -5,7 +5,7 @@
 import { type EventBook, type EventPage, pageBytes } from '../model/book.ts';
 import { type LogFilter, matches } from '../model/filter.ts';
 import type { Runtime, Timer } from '../runtime.ts';
-import type { EventStore } from '../store.ts';
+import type { EventStore, LogBooks } from '../store.ts';
 
 export interface TailLimits {
   /** Of books that wait for followers, over all of them. */
@@ -21,9 +21,13 @@ const READ_EVENTS = 1000;
 const READ_BYTES = 1 << 20;
 const POLL_MIN_MS = 250;
 const POLL_MAX_MS = 5000;
+/** Of the news that nothing matched. */
+const TICK_MS = 500;
 
 interface Follower {
   filter: LogFilter;
+  /** Wants to hear how far the log was looked at, also when nothing matches. */
+  ticks: boolean;
   /** Everything that matches up to here was handed on or is queued. */
   cursor: number;
   queue: EventBook[];
@@ -49,6 +53,7 @@ export class LogTail {
   #readAgain = false;
   #poll: Timer | undefined;
   #pollMs = POLL_MIN_MS;
+  #tick: Timer | undefined;
   #closed = false;
 
   /** `position` is the log's end now. */
@@ -87,6 +92,12 @@ export class LogTail {
       this.#remember(book);
       this.#hand(book);
     }
+    this.#scheduleTick();
+  }
+
+  /** Tells those who want to hear it how far the log was looked at, now. */
+  tick(): void {
+    for (const follower of this.#others) if (follower.ticks) follower.wake?.();
   }
 
   /**
@@ -94,13 +105,45 @@ export class LogTail {
    * error). Store errors are thrown. The caller's pace is respected.
    */
   async *follow(filter: LogFilter, after: number, signal: AbortSignal): AsyncGenerator<EventBook, void, void> {
-    const follower: Follower = { filter, cursor: after, queue: [], queuedBytes: 0, live: false, wake: undefined };
+    for await (const { books } of this.#batches({ filter, ticks: false }, after, signal)) {
+      for (const book of books) {
+        if (signal.aborted) return;
+        yield book;
+      }
+    }
+  }
+
+  /**
+   * The same in batches that say how far they looked. When nothing matches for a while, an empty one tells how far the log was looked at.
+   */
+  scan(filter: LogFilter, after: number, signal: AbortSignal): AsyncGenerator<LogBooks, void, void> {
+    return this.#batches({ filter, ticks: true }, after, signal);
+  }
+
+  async *#batches(
+    { filter, ticks }: Pick<Follower, 'filter' | 'ticks'>,
+    after: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<LogBooks, void, void> {
+    const follower: Follower = {
+      filter,
+      ticks,
+      cursor: after,
+      queue: [],
+      queuedBytes: 0,
+      live: false,
+      wake: undefined,
+    };
     const wake = () => follower.wake?.();
     signal.addEventListener('abort', wake);
+    let told = after;
     try {
       while (!signal.aborted && !this.#closed) {
-        if (follower.queue.length > 0) {
-          yield this.#next(follower);
+        // Whoever is live was offered everything; what did not match is not in the queue.
+        const looked = follower.live ? Math.max(follower.cursor, this.#position) : follower.cursor;
+        if (follower.queue.length > 0 || (ticks && looked > told)) {
+          told = looked;
+          yield { books: this.#takeAll(follower), through: looked };
         } else if (follower.live) {
           await new Promise<void>((resolve) => {
             follower.wake = resolve;
@@ -115,11 +158,9 @@ export class LogTail {
             maxEvents: READ_EVENTS,
             maxBytes: READ_BYTES,
           });
-          for (const book of read.books) {
-            if (signal.aborted) return;
-            yield book;
-          }
           follower.cursor = read.through;
+          told = read.through;
+          if (read.books.length > 0 || ticks) yield read;
         }
       }
     } finally {
@@ -133,6 +174,7 @@ export class LogTail {
   close(): void {
     this.#closed = true;
     this.#poll?.cancel();
+    this.#tick?.cancel();
     for (const follower of this.#others) follower.wake?.();
     for (const followers of this.#byCorrelation.values()) for (const follower of followers) follower.wake?.();
   }
@@ -226,12 +268,12 @@ export class LogTail {
     return true;
   }
 
-  #next(follower: Follower): EventBook {
-    const book = follower.queue.shift()!;
-    const bytes = bookBytes(book);
-    follower.queuedBytes -= bytes;
-    this.#queuedBytes -= bytes;
-    return book;
+  #takeAll(follower: Follower): EventBook[] {
+    const books = follower.queue;
+    follower.queue = [];
+    this.#queuedBytes -= follower.queuedBytes;
+    follower.queuedBytes = 0;
+    return books;
   }
 
   #remember(book: EventBook): void {
@@ -268,6 +310,17 @@ export class LogTail {
       this.publish(read.books);
       if (this.#position < read.through) this.#position = read.through;
     }
+  }
+
+  #scheduleTick(): void {
+    if (this.#tick !== undefined) return;
+    let wanted = false;
+    for (const follower of this.#others) wanted ||= follower.ticks;
+    if (!wanted) return;
+    this.#tick = this.#runtime.after(TICK_MS, () => {
+      this.#tick = undefined;
+      this.tick();
+    });
   }
 
   #schedulePoll(): void {

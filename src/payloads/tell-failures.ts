@@ -1,13 +1,14 @@
 // Commands that came to nothing, in the log of the daemon, with what was asked: for whoever develops a component, at level debug.
 
 import type { Caller } from '../coordinators/caller.ts';
+import type { Claim } from '../coordinators/claim.ts';
 import { asDaybookError } from '../errors.ts';
 import type { Any, CommandBook, CommandResponse } from '../model/book.ts';
 import { uuidText } from '../model/stream.ts';
 import type { Logger } from '../telemetry/log.ts';
 
 export interface Executes {
-  execute(command: CommandBook, caller: Caller): Promise<CommandResponse>;
+  execute(command: CommandBook, caller: Caller, claim?: Claim): Promise<CommandResponse>;
 }
 
 interface Describes {
@@ -17,8 +18,8 @@ interface Describes {
 /** The same; its rejections and its components' faults are told. At other levels this costs a comparison a command. */
 export function tellFailures(business: Executes, payloads: Describes, log: Logger): Executes {
   return {
-    execute(command, caller) {
-      const outcome = business.execute(command, caller);
+    execute(command, caller, claim) {
+      const outcome = business.execute(command, caller, claim);
       if (log.level === 'debug' || log.level === 'trace') {
         outcome.catch((error: unknown) => tell(command, error, payloads, log).catch(() => {}));
       }

@@ -1,0 +1,83 @@
+// What a component declares, against what is known of it. The generation in the store counts rebuilds too; which generation and version
+// the component declared is in the row's version: a million times the one, plus the other.
+
+import type { ReactorDeclaration } from '../component.ts';
+import type { SubscriptionDefinition } from '../store.ts';
+
+const VERSIONS = 1_000_000;
+
+/** The generation that the component declared for this row. */
+export function declaredGeneration({ version }: Pick<SubscriptionDefinition, 'version'>): number {
+  return Math.floor(version / VERSIONS);
+}
+
+function rowVersion({ generation, version }: ReactorDeclaration): number {
+  return generation * VERSIONS + version;
+}
+
+/** Why the component gets no work under this declaration; `undefined`: it does. `known` are all generations, the newest last. */
+export function disagreement(
+  declaration: ReactorDeclaration,
+  known: readonly SubscriptionDefinition[],
+): string | undefined {
+  const { name, kind, generation, version } = declaration;
+  const newest = known.at(-1);
+  if (newest === undefined) return undefined;
+  if (newest.kind !== kind) return `${name}: is a ${newest.kind} of this log, and cannot be a ${kind} too`;
+  const declared = declaredGeneration(newest);
+  if (generation > declared) return undefined;
+  const same = [...known].reverse().find((row) => declaredGeneration(row) === generation);
+  if (same === undefined)
+    return `${name}: generation ${declared} was declared, so generation ${generation} gets no more work`;
+  const known_version = same.version % VERSIONS;
+  if (version < known_version) {
+    return `${name}: version ${known_version} of its filter was declared, so version ${version} gets no more work`;
+  }
+  if (partitionsOf(declaration) !== same.partitions) {
+    return `${name}: has ${same.partitions} partitions, and keeps them within a generation; found ${partitionsOf(declaration)}`;
+  }
+  if (version === known_version && !sameFilter(declaration, same)) {
+    return `${name}: its filter is not the one that version ${version} was declared with: raise version`;
+  }
+  return undefined;
+}
+
+/** What to declare in the store; `undefined`: it is known. */
+export function definitionOf(
+  declaration: ReactorDeclaration,
+  known: readonly SubscriptionDefinition[],
+  startAfter: number,
+): SubscriptionDefinition | undefined {
+  const { name, kind, domains, types, sync } = declaration;
+  const version = rowVersion(declaration);
+  const newest = known.at(-1);
+  const same = [...known].reverse().find((row) => declaredGeneration(row) === declaration.generation);
+  if (same !== undefined && same.version >= version && same.sync === sync) return undefined;
+  const generation = same?.generation ?? (newest === undefined ? declaration.generation : newest.generation + 1);
+  return {
+    name,
+    kind,
+    generation,
+    version,
+    domains: [...domains],
+    types: [...types],
+    partitions: partitionsOf(declaration),
+    startAfter,
+    sync,
+    paused: false,
+  };
+}
+
+/** Beside the newest generation, with the same declaration: an operator wants it built anew. */
+export function rebuiltDefinition(newest: SubscriptionDefinition, startAfter: number): SubscriptionDefinition {
+  return { ...newest, generation: newest.generation + 1, startAfter, paused: false };
+}
+
+function partitionsOf({ ordered, partitions }: ReactorDeclaration): number {
+  return ordered ? 1 : partitions;
+}
+
+function sameFilter(a: { domains: readonly string[]; types: readonly string[] }, b: typeof a): boolean {
+  const text = (filter: typeof a) => JSON.stringify([[...filter.domains].sort(), [...filter.types].sort()]);
+  return text(a) === text(b);
+}

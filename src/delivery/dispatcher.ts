@@ -1,0 +1,309 @@
+// Sends what reactions want. Rows of one lane go one after the other; a row goes in the unit of what it leads to, so it happens once.
+
+import { HostLost } from '../component.ts';
+import type { Bodies } from '../coordinators/bodies.ts';
+import type { BusinessCoordinator } from '../coordinators/business.ts';
+import { type Claim, ClaimLost } from '../coordinators/claim.ts';
+import type { FactRecorder } from '../coordinators/facts.ts';
+import { emptyWork, laneOf } from '../coordinators/reaction.ts';
+import { asDaybookError, type DaybookError } from '../errors.ts';
+import { type CommandBook, NO_ORIGIN, type Rejection } from '../model/book.ts';
+import { counts, sentenceOf } from '../model/failure.ts';
+import { orderingKey } from '../model/ordering.ts';
+import { retryDelayMs } from '../model/retry.ts';
+import type { Timer } from '../runtime.ts';
+import type { OutboxKey, OutboxRow, TimerRow, Unit } from '../store.ts';
+import type { Partition } from './partition.ts';
+import type { DeliveryParts } from './parts.ts';
+import { Fenced } from './units.ts';
+
+export interface DispatchParts extends DeliveryParts {
+  business: Pick<BusinessCoordinator, 'execute'>;
+  facts: Pick<FactRecorder, 'record'>;
+  bodies: Bodies;
+}
+
+export interface DispatchContext {
+  readonly name: string;
+  readonly kind: 'saga' | 'process_manager';
+  /** Of the process manager's own streams. */
+  readonly processDomain: string;
+  mayDispatch(): boolean;
+  /** A row has gone, or changed. */
+  progressed(): void;
+}
+
+/** Rows of one partition under way. */
+const CONCURRENCY = 64;
+const UNCOUNTED = { tries: Infinity, minMs: 50, maxMs: 1000 };
+/** The longest sleep while something is ready: rows may also be replayed by others. */
+const LOOK_AGAIN_MS = 3000;
+
+export class Dispatcher {
+  readonly #parts: DispatchParts;
+  readonly #context: DispatchContext;
+  readonly #partition: Partition;
+  readonly #lanes = new Set<string>();
+  /** Tries in a row that nobody judged, by lane. */
+  readonly #uncounted = new Map<string, number>();
+  /** Lanes that wait a moment after such a try. */
+  readonly #waiting = new Set<string>();
+  #looking = false;
+  #again = false;
+  #timer: Timer | undefined;
+  #stopped = false;
+  #idle: (() => void)[] = [];
+
+  constructor(parts: DispatchParts, context: DispatchContext, partition: Partition) {
+    this.#parts = parts;
+    this.#context = context;
+    this.#partition = partition;
+  }
+
+  /** There may be something to send. */
+  kick(): void {
+    if (this.#stopped || !this.#context.mayDispatch()) return;
+    this.#again = true;
+    if (!this.#looking) void this.#look();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+  }
+
+  /** Stops; resolves when nothing is under way. */
+  async drain(): Promise<void> {
+    this.stop();
+    if (this.#lanes.size === 0) return;
+    await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  async #look(): Promise<void> {
+    this.#looking = true;
+    this.#timer?.cancel();
+    try {
+      while (this.#again && !this.#stopped && this.#context.mayDispatch()) {
+        this.#again = false;
+        await this.#begin();
+      }
+    } catch (error) {
+      this.#parts.log.warn({ subscription: this.#context.name, err: error }, 'the outbox cannot be read; trying again');
+      this.#wakeIn(1000);
+    } finally {
+      this.#looking = false;
+    }
+  }
+
+  async #begin(): Promise<void> {
+    const { store, storeClock } = this.#parts;
+    const { key } = this.#partition;
+    const now = storeClock();
+    const room = CONCURRENCY - this.#lanes.size;
+    if (room <= 0) return;
+    const rows = await store.dueOutbox(key, now, CONCURRENCY + this.#lanes.size + this.#waiting.size);
+    for (const row of rows) {
+      if (this.#stopped || this.#lanes.size >= CONCURRENCY) return;
+      if (!this.#lanes.has(row.lane) && !this.#waiting.has(row.lane)) void this.#send(row);
+    }
+    const next = await store.nextOutboxDue(key);
+    if (next !== undefined && next > now) this.#wakeIn(Math.min(LOOK_AGAIN_MS, (next - now) / 1000));
+  }
+
+  #wakeIn(delayMs: number): void {
+    if (this.#stopped) return;
+    this.#timer?.cancel();
+    this.#timer = this.#parts.runtime.after(Math.max(1, delayMs), () => this.kick());
+  }
+
+  async #send(row: OutboxRow): Promise<void> {
+    this.#lanes.add(row.lane);
+    try {
+      await this.#dispatch(row);
+      this.#uncounted.delete(row.lane);
+    } catch (thrown) {
+      await this.#failed(row, thrown).catch((error) => {
+        this.#parts.log.warn({ ...about(row), err: error }, 'an output could not be dealt with; trying again');
+        this.#later(row.lane);
+      });
+    } finally {
+      this.#lanes.delete(row.lane);
+      this.#context.progressed();
+      if (this.#lanes.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+      this.kick();
+    }
+  }
+
+  async #dispatch(row: OutboxRow): Promise<void> {
+    const { business, facts, bodies } = this.#parts;
+    const caller = { deadlineMs: Infinity, signal: this.#partition.signal };
+    const own = this.#context.kind === 'process_manager';
+    if (row.kind === 'timer') {
+      const occasion = { kind: 'timer', row: timerOf(row), from: row } as const;
+      return this.#partition.trigger(this.#processKey(row), occasion);
+    }
+    if (row.kind === 'notification' && own) {
+      return this.#partition.trigger(this.#processKey(row), { kind: 'rejection', row });
+    }
+    if (row.kind === 'fact') {
+      await facts.record(bodies.decodeEvents(row.body), false, caller, this.#claim(row, undefined));
+      return;
+    }
+    const command = bodies.decodeCommand(row.body);
+    try {
+      await business.execute(command, caller, this.#claim(row, command));
+    } catch (error) {
+      // Stored, with the notification; or, for a notification, as a dead letter.
+      if (asDaybookError(error).reason !== 'REJECTED') throw error;
+      if (row.kind === 'notification') this.#dead(row, asDaybookError(error));
+    }
+  }
+
+  #processKey(row: OutboxRow): string {
+    const cover = { root: undefined, domain: '', tenant: row.target.tenant, correlationId: row.correlationId };
+    return orderingKey('correlation', cover);
+  }
+
+  #claim(row: OutboxRow, command: CommandBook | undefined): Claim {
+    const { incarnation, subscription, generation, position, index, target } = row;
+    const key = [incarnation, subscription, generation, position, index].join('/');
+    return {
+      key: { tenant: target.tenant, kind: 'reaction', key },
+      work: (rejection) => {
+        const work = emptyWork();
+        if (rejection !== undefined && row.kind === 'notification') {
+          work.outboxChanged.push({ key: row, version: row.version, row: refused(row, rejection) });
+          return work;
+        }
+        work.outboxChanged.push({ key: row, version: row.version, row: undefined });
+        const notification = rejection && command && this.#notification(row, command, rejection);
+        if (notification !== undefined) work.outboxAdded.push(notification);
+        return work;
+      },
+    };
+  }
+
+  /** Tells whoever caused the command that it was rejected: the aggregate whose event a saga answered, or the process. */
+  #notification(row: OutboxRow, command: CommandBook, rejection: Rejection): OutboxRow | undefined {
+    const { bodies, storeClock } = this.#parts;
+    const { name: component, kind, processDomain } = this.#context;
+    const { source, sourceSequence = 0, sourcePosition = 0 } = command.origin ?? {};
+    const own = kind === 'process_manager';
+    if (source === undefined && !own) return undefined;
+    const { tenant, correlationId } = command.cover!;
+    const target = own
+      ? { tenant, domain: processDomain, root: row.target.root }
+      : { tenant: source!.tenant, domain: source!.domain, root: source!.root!.value };
+    const notification = { command, rejection, component, source, sourceSequence, sourcePosition };
+    const book: CommandBook = {
+      cover: { root: { value: target.root }, domain: target.domain, tenant, correlationId },
+      pages: [{ command: bodies.packNotification(notification) }],
+      origin: { ...NO_ORIGIN, ...command.origin, depth: (command.origin?.depth ?? 0) + 1 },
+      idempotencyKey: '',
+      metadata: command.metadata,
+      workId: '',
+    };
+    const now = storeClock();
+    const key = row.lane.slice(0, row.lane.indexOf('>'));
+    return {
+      ...row,
+      index: row.index + 1,
+      lane: laneOf(key, target),
+      state: 'ready',
+      target,
+      kind: 'notification',
+      body: bodies.encodeCommand(book),
+      attempts: 0,
+      dueAtMicros: now,
+      createdAtMicros: now,
+      reason: '',
+      message: '',
+      version: 0,
+    };
+  }
+
+  async #failed(row: OutboxRow, thrown: unknown): Promise<void> {
+    if (this.#stopped || thrown instanceof ClaimLost || thrown instanceof Fenced) return;
+    if (this.#partition.signal.aborted) return;
+    const error = asDaybookError(thrown);
+    if (!counts(error) && !(error instanceof HostLost && row.kind !== 'command')) return this.#later(row.lane);
+    const { state, delayMs } = this.#partition.parked.after(row.attempts + 1);
+    const changed: OutboxRow = {
+      ...row,
+      state: state === 'dead' ? 'dead' : 'ready',
+      attempts: row.attempts + 1,
+      dueAtMicros: Math.round(this.#parts.storeClock() + delayMs * 1000),
+      reason: error.reason,
+      message: sentenceOf(error),
+    };
+    await this.#write(row, changed);
+    if (state === 'dead') this.#dead(row, error);
+    else
+      this.#parts.log.warn({ ...about(row), attempts: changed.attempts, err: error }, 'an output failed; trying again');
+  }
+
+  #dead(row: OutboxRow, error: DaybookError): void {
+    this.#parts.log.error({ ...about(row), reason: error.reason, err: error }, 'an output is a dead letter');
+  }
+
+  async #write(key: OutboxKey & { version: number }, row: OutboxRow): Promise<void> {
+    const work = emptyWork();
+    work.outboxChanged.push({ key, version: key.version, row });
+    const unit: Unit = {
+      unitId: this.#parts.runtime.uuid(),
+      appends: [],
+      expectations: [],
+      snapshots: [],
+      outcomes: [],
+      work,
+    };
+    await this.#partition.commit(unit).catch((error) => {
+      // Somebody has replayed or discarded it.
+      if (!(error instanceof Fenced)) throw error;
+    });
+  }
+
+  #later(lane: string): void {
+    const { runtime } = this.#parts;
+    const tries = (this.#uncounted.get(lane) ?? 0) + 1;
+    this.#uncounted.set(lane, tries);
+    this.#waiting.add(lane);
+    runtime.after(retryDelayMs(UNCOUNTED, tries, runtime.random())!, () => {
+      this.#waiting.delete(lane);
+      this.kick();
+    });
+  }
+}
+
+/** A notification that was refused: nothing loops. */
+function refused(row: OutboxRow, { code, message }: Rejection): OutboxRow {
+  const said = `the aggregate refused to be told: ${message || code || 'no reason given'}`;
+  return { ...row, state: 'dead', attempts: row.attempts + 1, reason: 'REJECTED', message: said.slice(0, 1000) };
+}
+
+const TIMER_LANE = '>timer ';
+
+/** The row that a timer becomes when it has failed too often. */
+export function rowOfTimer(timer: TimerRow, base: Omit<OutboxRow, 'lane' | 'body' | 'kind'>): OutboxRow {
+  return { ...base, kind: 'timer', lane: `${timer.process}${TIMER_LANE}${timer.name}`, body: timer.body };
+}
+
+function timerOf(row: OutboxRow): TimerRow {
+  const at = row.lane.indexOf(TIMER_LANE);
+  return {
+    tenant: row.target.tenant,
+    subscription: row.subscription,
+    process: row.lane.slice(0, at),
+    name: row.lane.slice(at + TIMER_LANE.length),
+    partition: row.partition,
+    correlationId: row.correlationId,
+    dueAtMicros: row.createdAtMicros,
+    body: row.body,
+    version: row.version,
+  };
+}
+
+function about(row: OutboxRow): object {
+  const { subscription, generation, position, index, kind, target, correlationId } = row;
+  return { subscription, generation, position, index, kind, target: target.domain, correlation_id: correlationId };
+}

@@ -1,0 +1,24 @@
+// What the daemons of a log tell each other in their heartbeats.
+
+import type { InstanceRow } from '../store.ts';
+
+export interface InstanceBody {
+  instance: string;
+  version: string;
+  incarnation: string;
+  /** That it decides for now. */
+  domains: string[];
+  /** Projectors, sagas and process managers that it can reach now. */
+  components: { name: string; kind: string; generation: number; version: number }[];
+  /** By the store's clock. */
+  heartbeatAtMicros: number;
+}
+
+export function describeInstance(body: InstanceBody): Uint8Array {
+  return Buffer.from(JSON.stringify(body));
+}
+
+export function readInstance({ instance, body, heartbeatAtMicros }: InstanceRow): InstanceBody {
+  const read = JSON.parse(Buffer.from(body).toString()) as InstanceBody;
+  return { ...read, instance, heartbeatAtMicros };
+}

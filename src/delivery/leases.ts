@@ -1,0 +1,95 @@
+// That this daemon is there: one heartbeat for all its leases, by the store's clock. Between two of them it knows by its own monotonic
+// clock whether the others may have given it up already.
+
+import { retryDelayMs } from '../model/retry.ts';
+import type { Runtime, Timer } from '../runtime.ts';
+import type { DeliveryStore, InstanceRow } from '../store.ts';
+import type { DeliveryLog } from './parts.ts';
+
+/** A lease is not used so long before it ends: what was sent last must arrive before others begin. */
+const MARGIN_MS = 2000;
+const AWAY = { tries: Infinity, minMs: 100, maxMs: 1000 };
+
+export interface LeasesOptions {
+  store: Pick<DeliveryStore, 'heartbeat' | 'leave'>;
+  runtime: Runtime;
+  leaseMs: number;
+  instance: string;
+  log: DeliveryLog;
+  /** What others shall know of this daemon. */
+  describe: () => Uint8Array;
+  /** After each heartbeat, with all that are there. */
+  onHeartbeat: (instances: readonly InstanceRow[]) => void;
+}
+
+export class Leases {
+  readonly #options: LeasesOptions;
+  /** By the monotonic clock. */
+  #validUntilMs = 0;
+  /** The store's clock minus the monotonic one, in microseconds. */
+  #offsetMicros: number;
+  #timer: Timer | undefined;
+  #failures = 0;
+  #stopped = false;
+  #beating: Promise<void> | undefined;
+
+  constructor(options: LeasesOptions) {
+    this.#options = options;
+    const { runtime } = options;
+    this.#offsetMicros = runtime.nowMicros() - runtime.monotonicMs() * 1000;
+  }
+
+  /** Microseconds since 1970 by the store's clock, as of the last heartbeat. */
+  readonly storeClock = (): number => Math.floor(this.#offsetMicros + this.#options.runtime.monotonicMs() * 1000);
+
+  /** Nobody else has taken over what this daemon holds. */
+  get valid(): boolean {
+    return this.#options.runtime.monotonicMs() < this.#validUntilMs;
+  }
+
+  /** Rejects when the store is away: there is nothing to begin with. */
+  async start(): Promise<void> {
+    await this.#beat();
+  }
+
+  /** Tells the others now what has changed here. */
+  async renew(): Promise<void> {
+    if (!this.#stopped) await this.#beat().catch(() => {});
+  }
+
+  /** Gives up everything that is held. */
+  async leave(): Promise<void> {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    await this.#beating?.catch(() => {});
+    this.#validUntilMs = 0;
+    await this.#options.store.leave(this.#options.instance);
+  }
+
+  #beat(): Promise<void> {
+    this.#beating = (this.#beating ?? Promise.resolve()).catch(() => {}).then(() => this.#once());
+    return this.#beating;
+  }
+
+  async #once(): Promise<void> {
+    if (this.#stopped) return;
+    const { store, runtime, leaseMs, instance, describe, onHeartbeat, log } = this.#options;
+    this.#timer?.cancel();
+    const sentMs = runtime.monotonicMs();
+    let delayMs = leaseMs / 4;
+    try {
+      const rows = await store.heartbeat(instance, describe(), leaseMs);
+      this.#failures = 0;
+      this.#validUntilMs = sentMs + leaseMs - Math.min(MARGIN_MS, leaseMs / 4);
+      const own = rows.find((row) => row.instance === instance)!;
+      this.#offsetMicros = own.heartbeatAtMicros - ((sentMs + runtime.monotonicMs()) / 2) * 1000;
+      onHeartbeat(rows);
+    } catch (error) {
+      delayMs = retryDelayMs(AWAY, ++this.#failures, runtime.random())!;
+      log.warn({ err: error }, 'the heartbeat could not be stored; trying again');
+      throw error;
+    } finally {
+      if (!this.#stopped) this.#timer = runtime.after(delayMs, () => void this.#beat().catch(() => {}));
+    }
+  }
+}

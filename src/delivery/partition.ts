@@ -1,0 +1,702 @@
+// One partition that this daemon holds: its events in log order, handled key by key in parallel, each once in effect. The cursor is
+// the end of the finished prefix; what is finished beyond it has done marks; what failed is parked, and is the retry lane's.
+
+import { HostLost } from '../component.ts';
+import { type Effect, emptyWork, type Occasion, type Place } from '../coordinators/reaction.ts';
+import { asDaybookError, type DaybookError } from '../errors.ts';
+import { type Cover, type EventBook, type EventPage, pageBytes } from '../model/book.ts';
+import { counts } from '../model/failure.ts';
+import { orderingKey } from '../model/ordering.ts';
+import { retryDelayMs } from '../model/retry.ts';
+import { Window, type Windowed } from '../model/window.ts';
+import type { AcquiredPartition, OrderingKey, ParkedKey, PartitionKey, ProjectionRow, Unit } from '../store.ts';
+import { Parking } from './parking.ts';
+import type { DeliveryParts, SubscriptionContext } from './parts.ts';
+import { commitStubbornly, Fenced } from './units.ts';
+
+/** Consecutive pages of one lane that came in one book. */
+interface EventItem extends Windowed {
+  readonly kind: 'events';
+  readonly cover: Cover;
+  readonly pages: EventPage[];
+}
+
+/** A timer that fired, or a rejection: it lies nowhere in the log. */
+interface TriggerItem {
+  readonly kind: 'trigger';
+  readonly occasion: Exclude<Occasion, { kind: 'events' }>;
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
+/** What waits for one ordering key. One thing is in hand at a time. */
+export interface Lane {
+  readonly key: OrderingKey;
+  queue: (EventItem | TriggerItem)[];
+  busy: boolean;
+  /** In the queue of lanes that may run. */
+  ready: boolean;
+  /** Not before a unit is stored, or a moment has passed. */
+  held: boolean;
+  /** What is first in it was in hand when its host, or its daemon, went away. */
+  suspect: boolean;
+  /** Tries in a row that nobody judged. */
+  uncounted: number;
+}
+
+/** Handled, and not stored yet: of projectors, whose units hold many. */
+interface Handled {
+  items: EventItem[];
+  effect: Effect;
+}
+
+/** Under load the cursor of a projector moves so often. */
+const FLUSH_MS = 100;
+/** Rows that wait for it are not more than this. */
+const FLUSH_BYTES = 256 * 1024;
+/** After tries that nobody judged. */
+const UNCOUNTED = { tries: Infinity, minMs: 50, maxMs: 5000 };
+/** Of one process's history, which others may change between reading and storing. */
+const CONFLICT_TRIES = 10;
+
+/** Of what may have brought its host down. */
+const IN_HAND = {
+  reason: 'COMPONENT_UNAVAILABLE',
+  message: 'it was in hand when its host or its daemon went away',
+} as const;
+
+export class Partition {
+  readonly key: PartitionKey;
+  readonly epoch: number;
+  readonly #parts: DeliveryParts;
+  readonly #subscription: SubscriptionContext;
+  readonly #window: Window<EventItem>;
+  readonly #lanes = new Map<OrderingKey, Lane>();
+  #ready: Lane[] = [];
+  readonly #parking: Parking;
+  /** Stored done marks that the cursor has not passed. */
+  readonly #done: Set<number>;
+  /** Handled beyond the cursor, stored or with nothing to store. */
+  readonly #beyond = new Set<number>();
+  /** What lies between the cursor and here may have been in hand when the owner before us died; so many pages of it. */
+  readonly #suspectThrough: number;
+  #suspectPages: number;
+  #position: number;
+  #handled: Handled[] = [];
+  #handledBytes = 0;
+  /** One unit at a time moves the cursor. */
+  #moving: Promise<void> | undefined;
+  #flushTimer: { cancel(): void } | undefined;
+  #inHand = 0;
+  #wantsRoom: (() => void)[] = [];
+  #idle: (() => void)[] = [];
+  #closed = false;
+  #stopped = false;
+  readonly #stopping = new AbortController();
+
+  constructor(
+    parts: DeliveryParts,
+    subscription: SubscriptionContext,
+    acquired: AcquiredPartition,
+    found: { done: number[]; parked: ParkedKey[]; suspectThrough: number },
+  ) {
+    const { subscription: name, generation, partition, epoch, position } = acquired;
+    this.key = { subscription: name, generation, partition };
+    this.epoch = epoch;
+    this.#parts = parts;
+    this.#subscription = subscription;
+    this.#position = position;
+    this.#window = new Window(position);
+    this.#done = new Set(found.done);
+    for (const done of found.done) this.#beyond.add(done);
+    this.#suspectThrough = found.suspectThrough;
+    this.#suspectPages = 2 * parts.limits.partitionConcurrency;
+    this.#parking = new Parking(parts, subscription, this, found.parked);
+  }
+
+  /** Everything up to here is finished, and that is stored. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Everything up to here was offered. */
+  get scanned(): number {
+    return this.#window.scanned;
+  }
+
+  get parked(): Parking {
+    return this.#parking;
+  }
+
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
+  /** Ends with this partition's lease. */
+  get signal(): AbortSignal {
+    return this.#stopping.signal;
+  }
+
+  get inHand(): number {
+    return this.#inHand;
+  }
+
+  get full(): boolean {
+    const { limits } = this.#parts;
+    return this.#window.events >= limits.partitionWindowEvents || this.#window.bytes >= limits.partitionWindowBytes;
+  }
+
+  /** Resolves when there is room for more, or never again. */
+  room(): Promise<void> {
+    if (!this.full || this.#stopped) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#wantsRoom.push(resolve);
+    });
+  }
+
+  /** A book that has pages for this partition, each after everything that was offered before; only wanted pages. */
+  offer(cover: Cover, pages: readonly EventPage[]): void {
+    if (this.#closed) return;
+    const key = orderingKey(this.#subscription.ordering, cover);
+    const mine = pages.filter(
+      ({ position }) =>
+        position > this.#window.scanned && !this.#done.has(position) && !this.#parking.owns(key, position),
+    );
+    if (mine.length > 0) {
+      const lane = this.#lane(key);
+      for (const item of this.#itemsOf(cover, mine)) {
+        this.#window.add(item);
+        lane.queue.push(item);
+        if (item.first <= this.#suspectThrough && this.#suspectPages > 0) {
+          lane.suspect = true;
+          this.#suspectPages -= item.events;
+        }
+      }
+      this.#enlist(lane);
+    }
+    this.#window.scannedTo(pages.at(-1)!.position);
+  }
+
+  /** Nothing up to here is wanted, apart from what was offered. */
+  scannedTo(position: number): void {
+    if (this.#stopped) return;
+    this.#window.scannedTo(position);
+    this.#scheduleFlush();
+  }
+
+  /** Something of a process that no event brought. Resolves when it is handled; rejects with what is to be retried by its own row. */
+  trigger(key: OrderingKey, occasion: TriggerItem['occasion']): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed) return reject(new Fenced('the partition is not held any more'));
+      const lane = this.#lane(key);
+      lane.queue.push({ kind: 'trigger', occasion, resolve, reject });
+      this.#enlist(lane);
+    });
+  }
+
+  /** The event is handled, or the key's retry lane has it. What is parked is not handled: ask `parked`. */
+  hasHandled(position: number): boolean {
+    return position <= this.#position || this.#beyond.has(position);
+  }
+
+  /** Somebody waits: what is handled is stored without delay. */
+  hurry(): void {
+    this.#flush();
+  }
+
+  /** Starts what may start now. */
+  pump(): void {
+    if (this.#closed) return;
+    while (this.#inHand < this.#parts.limits.partitionConcurrency && this.#ready.length > 0) {
+      const lane = this.#ready[0]!;
+      if (!lane.suspect && !this.#subscription.mayStart()) return;
+      this.#ready.shift();
+      lane.ready = false;
+      if (lane.queue.length === 0 || this.#parking.holds(lane.key)) continue;
+      if (lane.suspect) this.#subscription.suspect(this, lane.key);
+      else void this.#run(lane);
+    }
+    if (this.#subscription.mayStart()) this.#parking.pump();
+  }
+
+  /** One thing that the subscription counts as in hand, from outside the lanes: the retry lane. */
+  async track<T>(work: () => Promise<T>): Promise<T> {
+    this.#inHand++;
+    this.#subscription.began();
+    try {
+      return await work();
+    } finally {
+      this.#inHand--;
+      this.#subscription.ended();
+      this.#wake();
+    }
+  }
+
+  /** Its turn to be tried alone has come: the attempt is written before the call. */
+  async trySuspect(key: OrderingKey): Promise<void> {
+    const lane = this.#lanes.get(key);
+    const [head] = lane?.queue ?? [];
+    if (lane !== undefined && head !== undefined && !this.#parking.holds(key)) {
+      lane.suspect = false;
+      if (head.kind === 'trigger') return this.#enlist(lane);
+      await this.#park(lane, head, { attempts: 1, delayMs: 0, ...IN_HAND });
+      await this.#parking.run(key, { exclusive: true, written: true });
+      return;
+    }
+    if (lane !== undefined) lane.suspect = false;
+    await this.#parking.run(key, { exclusive: true, written: false });
+  }
+
+  /** Resolves when nothing is in hand and what was handled is stored. */
+  async settled(): Promise<void> {
+    while (!this.#stopped && (this.#inHand > 0 || this.#handled.length > 0 || this.#moving !== undefined)) {
+      this.#flush();
+      await (this.#moving ?? new Promise<void>((resolve) => this.#idle.push(resolve)));
+    }
+  }
+
+  /** Whoever takes the partition next tries them alone as well. */
+  async parkSuspects(): Promise<void> {
+    for (const { key, queue, suspect } of this.#lanes.values()) {
+      const head = queue.find((item) => item.kind === 'events');
+      if (this.#stopped || !suspect || head === undefined || this.#parking.holds(key)) continue;
+      await this.#parking.park(key, head.first, { attempts: 0, delayMs: 0, ...IN_HAND });
+    }
+  }
+
+  /** Everything that was offered is finished and stored. */
+  get drained(): boolean {
+    return this.#position >= this.#window.scanned;
+  }
+
+  /** Nothing new begins; what is in hand goes on. */
+  close(): void {
+    this.#closed = true;
+    this.#parking.stop();
+    for (const lane of this.#lanes.values()) {
+      const [head] = lane.queue;
+      const inHand = lane.busy ? head : undefined;
+      for (const item of lane.queue) {
+        if (item !== inHand && item.kind === 'trigger') item.reject(new Fenced('the partition was given back'));
+      }
+      lane.queue = inHand === undefined ? [] : lane.queue.filter((item) => item.kind === 'events' || item === inHand);
+    }
+  }
+
+  /** Not held any more, or about to be given back: nothing begins, and nothing of what is in hand is stored from now on. */
+  stop(): void {
+    if (this.#stopped) return;
+    this.close();
+    this.#stopped = true;
+    this.#stopping.abort(new Fenced('the partition is not held any more'));
+    this.#flushTimer?.cancel();
+    for (const lane of this.#lanes.values()) {
+      for (const item of lane.queue) if (item.kind === 'trigger') item.reject(new Fenced('the partition was given up'));
+    }
+    for (const { effect } of this.#handled) effect.dropped();
+    this.#handled = [];
+    this.#lanes.clear();
+    this.#ready = [];
+    for (const resolve of [...this.#wantsRoom.splice(0), ...this.#idle.splice(0)]) resolve();
+  }
+
+  place(key: OrderingKey, attempt: number, position: number): Place {
+    return {
+      partition: this.key,
+      epoch: this.epoch,
+      key,
+      attempt,
+      replaying: position > 0 && position <= this.#subscription.replayingThrough(this.key.partition),
+      scanned: this.#window.scanned,
+      signal: this.#stopping.signal,
+    };
+  }
+
+  /** Waits for its turn to move the cursor, and moves it to the end of the finished prefix in the unit that is given. */
+  async moveCursor(unitOf: (cursors: NonNullable<Unit['work']>['cursors']) => Unit): Promise<void> {
+    while (this.#moving !== undefined) await this.#moving;
+    if (this.#stopped) throw new Fenced('the partition is not held any more');
+    await this.#move(async () => {
+      const to = this.#window.prefix;
+      await this.commit(unitOf([{ partition: this.key, epoch: this.epoch, from: this.#position, to }]));
+      this.#moved(to);
+    });
+  }
+
+  /** Throws Fenced, or a DaybookError for a unit that the store cannot hold; a store that is away is waited for. */
+  commit(unit: Unit): Promise<void> {
+    return commitStubbornly(this.#parts, unit, this.#stopping.signal);
+  }
+
+  /** From where a key's lane is no longer held up; what it got meanwhile begins. */
+  release(key: OrderingKey): void {
+    const lane = this.#lanes.get(key);
+    if (lane === undefined) return;
+    lane.held = false;
+    this.#enlist(lane);
+  }
+
+  /** Items that come from now on wait. */
+  hold(key: OrderingKey): void {
+    this.#lane(key).held = true;
+  }
+
+  /** The events that wait in the lane are the retry lane's. */
+  passOver(key: OrderingKey): void {
+    const lane = this.#lanes.get(key);
+    if (lane === undefined) return;
+    for (const item of lane.queue) if (item.kind === 'events') this.#window.finish(item);
+    lane.queue = lane.queue.filter((item) => item.kind === 'trigger');
+    this.#forgetEmpty(lane);
+    this.#scheduleFlush();
+    this.#wake();
+  }
+
+  /** A fenced unit: somebody else holds the partition, or only a row has changed. */
+  async lost(error: unknown): Promise<boolean> {
+    if (!(error instanceof Fenced)) throw error;
+    if (this.#stopped) return true;
+    const held = await this.#subscription.stillHeld(this);
+    if (held) return false;
+    this.#subscription.giveUp(this, error.message);
+    return true;
+  }
+
+  #lane(key: OrderingKey): Lane {
+    let lane = this.#lanes.get(key);
+    if (lane === undefined) {
+      lane = { key, queue: [], busy: false, ready: false, held: false, suspect: false, uncounted: 0 };
+      this.#lanes.set(key, lane);
+    }
+    return lane;
+  }
+
+  #forgetEmpty(lane: Lane): void {
+    if (lane.queue.length === 0 && !lane.busy && !lane.held) this.#lanes.delete(lane.key);
+  }
+
+  /** Into the queue of lanes that may run. */
+  #enlist(lane: Lane): void {
+    if (this.#closed || lane.busy || lane.held || lane.queue.length === 0 || this.#parking.holds(lane.key)) return;
+    if (!lane.ready) this.#ready.push(lane);
+    lane.ready = true;
+    this.#subscription.kick(this);
+  }
+
+  *#itemsOf(cover: Cover, pages: EventPage[]): Generator<EventItem, void, void> {
+    const { maxPages } = this.#subscription;
+    for (let begin = 0; begin < pages.length; begin += maxPages) {
+      const part = pages.slice(begin, begin + maxPages);
+      const bytes = part.reduce((sum, page) => sum + pageBytes(page), 0);
+      yield {
+        kind: 'events',
+        cover,
+        pages: part,
+        first: part[0]!.position,
+        last: part.at(-1)!.position,
+        events: part.length,
+        bytes,
+      };
+    }
+  }
+
+  async #run(lane: Lane): Promise<void> {
+    lane.busy = true;
+    this.#inHand++;
+    this.#subscription.began();
+    try {
+      const [head] = lane.queue;
+      if (head?.kind === 'trigger') await this.#runTrigger(lane, head);
+      else if (head !== undefined) await this.#runEvents(lane);
+    } catch (thrown) {
+      // Units that the store refuses, and what only a defect can throw: begin anew from what is stored.
+      if (!this.#stopped) this.#subscription.restart(this, asDaybookError(thrown));
+    } finally {
+      lane.busy = false;
+      this.#inHand--;
+      this.#subscription.ended();
+      this.#enlist(lane);
+      this.#forgetEmpty(lane);
+      this.#wake();
+      this.#subscription.kick(this);
+    }
+  }
+
+  async #runEvents(lane: Lane): Promise<void> {
+    const items = this.#nextOf(lane);
+    const first = items[0]!;
+    for (let tries = 1; ; tries++) {
+      let effect: Effect | undefined;
+      try {
+        effect = await this.#subscription.handle(bookOf(items), this.place(lane.key, 1, items.at(-1)!.last));
+      } catch (thrown) {
+        return this.#failed(lane, first, asDaybookError(thrown));
+      }
+      if (this.#stopped) return effect?.dropped();
+      if (effect !== undefined) {
+        lane.uncounted = 0;
+        this.#subscription.succeeded();
+      }
+      const stored = await this.#keep(lane, items, effect);
+      if (stored || this.#stopped) return;
+      // The process's history was not as it was read.
+      if (tries >= CONFLICT_TRIES) return this.#later(lane);
+    }
+  }
+
+  /** The next things of a lane that make one request. */
+  #nextOf(lane: Lane): EventItem[] {
+    const { maxPages } = this.#subscription;
+    const items: EventItem[] = [];
+    let pages = 0;
+    let bytes = 0;
+    for (const item of lane.queue) {
+      if (item.kind !== 'events') break;
+      pages += item.pages.length;
+      bytes += item.bytes;
+      if (items.length > 0 && (pages > maxPages || bytes > this.#parts.limits.messageBytes / 2)) break;
+      items.push(item);
+      // Only one stream's pages may share a book.
+      if (maxPages === 1 || this.#subscription.ordering !== 'stream') break;
+    }
+    return items;
+  }
+
+  /** False: the expectation of the unit does not hold, handle it again. */
+  async #keep(lane: Lane, items: EventItem[], effect: Effect | undefined): Promise<boolean> {
+    if (effect === undefined || this.#subscription.storesLater) {
+      lane.queue.splice(0, items.length);
+      if (effect === undefined) this.#finish(items);
+      else this.#addHandled({ items, effect });
+      this.#scheduleFlush();
+      return true;
+    }
+    // Its own cursor move when nothing is before it and nobody moves the cursor; else a mark.
+    const to = this.#moving === undefined ? this.#window.prefixWith(new Set(items)) : 0;
+    const moves = to >= items.at(-1)!.last;
+    const work = { ...emptyWork(), ...effect.work };
+    if (moves) work.cursors.push({ partition: this.key, epoch: this.epoch, from: this.#position, to });
+    else {
+      work.fences.push({ partition: this.key, epoch: this.epoch });
+      for (const page of items.flatMap(({ pages }) => pages)) {
+        work.done.push({ partition: this.key, position: page.position });
+      }
+    }
+    const { appends, expectations, snapshots } = effect;
+    const unit = { unitId: this.#parts.runtime.uuid(), appends, expectations, snapshots, outcomes: [], work };
+    const store = async () => {
+      const result = await this.#committed(unit, effect);
+      if (!result) return false;
+      lane.queue.splice(0, items.length);
+      this.#finish(items);
+      if (moves) this.#moved(to);
+      else for (const { position } of work.done) this.#done.add(position);
+      this.#subscription.stored(effect, work.outboxAdded, work.timers);
+      return true;
+    };
+    const kept = moves ? await this.#move(store) : await store();
+    this.#scheduleFlush();
+    return kept;
+  }
+
+  /** False: a conflict. Fenced ends the partition when it is not held any more. */
+  async #committed(unit: Unit, effect: Effect): Promise<boolean> {
+    try {
+      await this.commit(unit);
+      effect.committed();
+      return true;
+    } catch (error) {
+      effect.dropped();
+      if (error instanceof Fenced && error.conflict) return false;
+      if (await this.lost(error)) return false;
+      throw error;
+    }
+  }
+
+  async #runTrigger(lane: Lane, item: TriggerItem): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      let effect: Effect | undefined;
+      try {
+        effect = await this.#subscription.handleTrigger(item.occasion, this.place(lane.key, 1, 0));
+      } catch (thrown) {
+        const error = asDaybookError(thrown);
+        if (!counts(error) && !(error instanceof HostLost)) return this.#later(lane);
+        lane.queue.shift();
+        item.reject(error);
+        return;
+      }
+      if (this.#stopped) return effect?.dropped();
+      if (effect === undefined) return this.#later(lane);
+      const work = { ...emptyWork(), ...effect.work };
+      work.fences.push({ partition: this.key, epoch: this.epoch });
+      const { appends, expectations, snapshots } = effect;
+      const unit = { unitId: this.#parts.runtime.uuid(), appends, expectations, snapshots, outcomes: [], work };
+      try {
+        await this.commit(unit);
+        effect.committed();
+        lane.queue.shift();
+        lane.uncounted = 0;
+        this.#subscription.stored(effect, work.outboxAdded, work.timers);
+        item.resolve();
+        return;
+      } catch (error) {
+        effect.dropped();
+        if (error instanceof Fenced && error.conflict && tries < CONFLICT_TRIES) continue;
+        if (await this.lost(error)) return;
+        // The row that fired is not as it was: whoever brought it looks again.
+        lane.queue.shift();
+        item.reject(error);
+        return;
+      }
+    }
+  }
+
+  async #failed(lane: Lane, item: EventItem, error: DaybookError): Promise<void> {
+    if (this.#stopped) return;
+    if (error instanceof HostLost) {
+      lane.suspect = true;
+      return;
+    }
+    if (!counts(error) || this.#subscription.suspended) return this.#later(lane);
+    const { state, delayMs } = this.#parking.after(1);
+    this.#subscription.failed(lane.key, item.first, error, state === 'dead');
+    await this.#park(lane, item, { attempts: 1, delayMs, reason: error.reason, message: error.message, state });
+  }
+
+  /** The lane waits a moment: nobody judged what is first in it. */
+  #later(lane: Lane): void {
+    const { runtime } = this.#parts;
+    const delayMs = retryDelayMs(UNCOUNTED, ++lane.uncounted, runtime.random())!;
+    lane.held = true;
+    runtime.after(delayMs, () => {
+      lane.held = false;
+      if (!this.#stopped) this.#enlist(lane);
+    });
+  }
+
+  async #park(
+    lane: Lane,
+    item: EventItem,
+    failure: { attempts: number; delayMs: number; reason: string; message: string; state?: 'retrying' | 'dead' },
+  ): Promise<void> {
+    // What was handled before it is stored before it.
+    while (this.#handled.length > 0 || this.#moving !== undefined) {
+      this.#flush();
+      await this.#moving;
+      if (this.#stopped) return;
+    }
+    await this.#parking.park(lane.key, item.first, failure);
+    this.passOver(lane.key);
+  }
+
+  #finish(items: EventItem[]): void {
+    for (const item of items) {
+      for (const { position } of item.pages) if (position > this.#position) this.#beyond.add(position);
+      this.#window.finish(item);
+    }
+    this.#wake();
+  }
+
+  #addHandled(handled: Handled): void {
+    this.#handled.push(handled);
+    for (const { payload } of handled.effect.work.projections) this.#handledBytes += 200 + (payload?.value.length ?? 0);
+    if (this.#handledBytes > FLUSH_BYTES) this.#flush();
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushTimer !== undefined || this.#moving !== undefined || this.#stopped) return;
+    if (this.#handled.length === 0 && this.#window.prefix <= this.#position) return;
+    const dry = this.#inHand <= 1 && this.#ready.length === 0;
+    this.#flushTimer = this.#parts.runtime.after(dry ? 0 : FLUSH_MS, () => {
+      this.#flushTimer = undefined;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    this.#flushTimer?.cancel();
+    this.#flushTimer = undefined;
+    if (this.#moving !== undefined || this.#stopped) return;
+    if (this.#handled.length === 0 && this.#window.prefix <= this.#position) return;
+    void this.#move(() => this.#store(this.#handled)).catch((thrown) => {
+      if (!this.#stopped) this.#subscription.restart(this, asDaybookError(thrown));
+    });
+  }
+
+  /** Rows of what was handled, in the unit that moves the cursor or marks what lies beyond. */
+  async #store(handled: Handled[]): Promise<void> {
+    this.#handled = [];
+    this.#handledBytes = 0;
+    const items = handled.flatMap((each) => each.items);
+    const to = this.#window.prefixWith(new Set(items));
+    const work = emptyWork();
+    if (to > this.#position) work.cursors.push({ partition: this.key, epoch: this.epoch, from: this.#position, to });
+    else work.fences.push({ partition: this.key, epoch: this.epoch });
+    const rows = new Map<string, ProjectionRow>();
+    for (const { items: own, effect } of handled) {
+      for (const row of effect.work.projections) rows.set(`${row.tenant}\0${row.key}`, row);
+      if (effect.work.projections.length === 0) continue;
+      for (const { position } of own.flatMap(({ pages }) => pages)) {
+        if (position > to) work.done.push({ partition: this.key, position });
+      }
+    }
+    work.projections.push(...rows.values());
+    if (work.cursors.length + rows.size > 0) {
+      const unit = {
+        unitId: this.#parts.runtime.uuid(),
+        appends: [],
+        expectations: [],
+        snapshots: [],
+        outcomes: [],
+        work,
+      };
+      try {
+        await this.commit(unit);
+      } catch (error) {
+        for (const { effect } of handled) effect.dropped();
+        await this.lost(error);
+        throw error;
+      }
+    }
+    for (const { effect } of handled) effect.committed();
+    for (const { position } of work.done) this.#done.add(position);
+    this.#finish(items);
+    if (to > this.#position) this.#moved(to);
+    this.#subscription.progressed();
+  }
+
+  async #move<T>(work: () => Promise<T>): Promise<T> {
+    const running = work();
+    const over = running.then(
+      () => {},
+      () => {},
+    );
+    this.#moving = over.then(() => {
+      this.#moving = undefined;
+      this.#scheduleFlush();
+      this.#wake();
+    });
+    return running;
+  }
+
+  #moved(to: number): void {
+    this.#position = to;
+    for (const position of this.#beyond) if (position <= to) this.#beyond.delete(position);
+    for (const position of this.#done) if (position <= to) this.#done.delete(position);
+    this.#parking.drainedThrough(to);
+    this.#subscription.progressed();
+  }
+
+  #wake(): void {
+    if (!this.full) for (const resolve of this.#wantsRoom.splice(0)) resolve();
+    if (this.#inHand === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+}
+
+/** Items of one lane and stream, as one book. */
+function bookOf(items: EventItem[]): EventBook {
+  const pages = items.length === 1 ? items[0]!.pages : items.flatMap((item) => item.pages);
+  // Books of one stream may have different correlation ids: that of the last is the newest.
+  const { cover } = items.at(-1)!;
+  return { cover, snapshot: undefined, pages, nextSequence: pages.at(-1)!.sequence + 1, consistencyToken: '' };
+}

@@ -1,0 +1,94 @@
+// What the pieces of delivery need of each other and of the daemon.
+
+import type { Committer } from '../coordinators/committer.ts';
+import type { Effect, Occasion, Place } from '../coordinators/reaction.ts';
+import type { UpcastingReads } from '../coordinators/upcasting.ts';
+import type { DaybookError } from '../errors.ts';
+import type { Cover, EventBook, EventPage } from '../model/book.ts';
+import type { Ordering } from '../model/ordering.ts';
+import type { SuspensionLimits } from '../model/suspension.ts';
+import type { Runtime } from '../runtime.ts';
+import type { OrderingKey, OutboxRow, Store, WorkPart } from '../store.ts';
+import type { Partition } from './partition.ts';
+
+export interface DeliveryLimits extends SuspensionLimits {
+  partitionWindowEvents: number;
+  partitionWindowBytes: number;
+  partitionConcurrency: number;
+  messageBytes: number;
+  reactionAttempts: number;
+  reactionRetryMinMs: number;
+  reactionRetryMaxMs: number;
+  leaseMs: number;
+  drainMs: number;
+}
+
+/** As far as pino's is used. */
+export interface DeliveryLog {
+  info(about: object, message: string): void;
+  warn(about: object, message: string): void;
+  error(about: object, message: string): void;
+}
+
+export interface DeliveryParts {
+  store: Store;
+  reads: UpcastingReads;
+  committer: Pick<Committer, 'commit'>;
+  runtime: Runtime;
+  /** Microseconds since 1970, as the store counts them. */
+  storeClock: () => number;
+  limits: DeliveryLimits;
+  log: DeliveryLog;
+}
+
+/** What a partition needs of its subscription. */
+export interface SubscriptionContext {
+  readonly name: string;
+  readonly ordering: Ordering;
+  /** Of one request, at most. */
+  readonly maxPages: number;
+  /** Effects are stored with the next move of the cursor, not each in a unit of its own: projectors'. */
+  readonly storesLater: boolean;
+  /** Too much fails: nothing is judged. */
+  readonly suspended: boolean;
+  /** A call to the component may begin. */
+  mayStart(): boolean;
+  /** The same for the retry lane, which goes on alone while others wait. */
+  mayRetry(kind: RetryKind): boolean;
+  began(): void;
+  ended(): void;
+  /** There is something to start. */
+  kick(partition: Partition): void;
+  /** Wants to be tried alone. */
+  suspect(partition: Partition, key: OrderingKey): void;
+  /** An event was handled. */
+  succeeded(): void;
+  /** An attempt counted against a key. */
+  failed(key: OrderingKey, position: number, error: DaybookError, dead: boolean): void;
+  /** A key was parked because of it. */
+  parkedOne(): void;
+  replayingThrough(partition: number): number;
+  /** `undefined`: nobody wants these pages after all. */
+  handle(book: EventBook, place: Place): Promise<Effect | undefined>;
+  /** `undefined`: not now. */
+  handleTrigger(occasion: Exclude<Occasion, { kind: 'events' }>, place: Place): Promise<Effect | undefined>;
+  /** By what is stored, as far as known without it. An old event's type is known only when it was upcast. */
+  mayWant(cover: Cover, page: EventPage): boolean;
+  /** An effect is stored: those who wait for it are told, and what is to be sent is sent. */
+  stored(effect: Effect, outbox: readonly OutboxRow[], timers: WorkPart['timers']): void;
+  /** A cursor moved, or a parked key changed. */
+  progressed(): void;
+  /** By what is stored now. */
+  stillHeld(partition: Partition): Promise<boolean>;
+  /** Somebody else has it. */
+  giveUp(partition: Partition, why: string): void;
+  /** Begins anew from what is stored. */
+  restart(partition: Partition, error: DaybookError): void;
+}
+
+export type RetryKind =
+  | 'usual'
+  /** Nothing else is in hand. */
+  | 'exclusive'
+  /** The subscription is suspended, and asks whether it is over. */
+  | 'probe';

@@ -1,0 +1,488 @@
+// One generation of a projector, saga or process manager on this daemon: its component, the partitions that are held here, and what
+// concerns them together: whether calls may begin, suspects that are tried alone, and common outages.
+
+import type { Components, Reactor } from '../component.ts';
+import type { Effect, Occasion, Place, ReactionCoordinator } from '../coordinators/reaction.ts';
+import { asDaybookError, DaybookError } from '../errors.ts';
+import { type Cover, type EventBook, type EventPage, typeName } from '../model/book.ts';
+import { type Ordering, orderingOf } from '../model/ordering.ts';
+import type { ReactorKind } from '../model/reaction.ts';
+import { Suspension } from '../model/suspension.ts';
+import type { Timer } from '../runtime.ts';
+import type {
+  AcquiredPartition,
+  OrderingKey,
+  OutboxRow,
+  ParkedKey,
+  SubscriptionDefinition,
+  WorkPart,
+} from '../store.ts';
+import { type DispatchContext, Dispatcher } from './dispatcher.ts';
+import { Feed } from './feed.ts';
+import type { LogTail } from './log-tail.ts';
+import { Partition } from './partition.ts';
+import type { RetryKind, SubscriptionContext } from './parts.ts';
+import { Timers, type TimersParts } from './timers.ts';
+
+export interface SubscriptionParts extends TimersParts {
+  tail: LogTail;
+  components: Components;
+  /** Leases hold. */
+  valid: () => boolean;
+  /** By what is stored: it is still ours, with this epoch. */
+  held: (partition: Partition) => Promise<boolean>;
+  /** A partition was given up: somebody may take it again. */
+  onGivenUp: () => void;
+  /** Something moved that callers may wait for. */
+  onProgress: () => void;
+  /** For those who wait for what a component answers to an event. */
+  onStored: (subscription: string, effect: Effect) => void;
+}
+
+export type SubscriptionState = 'running' | 'paused' | 'suspended' | 'waiting for a host';
+
+const PROBE_MIN_MS = 200;
+const PROBE_MAX_MS = 30_000;
+const LIST_ROWS = 500;
+
+interface Held {
+  partition: Partition;
+  dispatcher: Dispatcher | undefined;
+  timers: Timers | undefined;
+}
+
+export class Subscription implements SubscriptionContext, DispatchContext {
+  readonly name: string;
+  readonly generation: number;
+  readonly kind: 'saga' | 'process_manager';
+  readonly reactorKind: ReactorKind;
+  readonly ordering: Ordering;
+  readonly storesLater: boolean;
+  readonly #parts: SubscriptionParts;
+  readonly #coordinator: ReactionCoordinator;
+  #definition: SubscriptionDefinition;
+  #reactor: Reactor | undefined;
+  readonly #held = new Map<number, Held>();
+  #main: Feed | undefined;
+  #lag: Feed | undefined;
+  #inHand = 0;
+  /** Who wants to be tried alone, in order. */
+  readonly #suspects = new Map<string, { partition: Partition; key: OrderingKey }>();
+  #exclusive = false;
+  readonly #suspension: Suspension;
+  #probe: Timer | undefined;
+  #probeMs = PROBE_MIN_MS;
+  #stopped = false;
+  /** Set by a rebuild: what lies at or below was handled by an earlier generation. */
+  replaying = 0;
+  /** Set by a rebuild: how far it may go now. */
+  limit: () => number = () => Infinity;
+
+  constructor(parts: SubscriptionParts, coordinator: ReactionCoordinator, definition: SubscriptionDefinition) {
+    this.#parts = parts;
+    this.#coordinator = coordinator;
+    this.#definition = definition;
+    this.name = definition.name;
+    this.generation = definition.generation;
+    this.reactorKind = definition.kind as ReactorKind;
+    this.kind = definition.kind === 'saga' ? 'saga' : 'process_manager';
+    // An ordered projector is the only one with a single partition by declaration; one key or one partition is then the same order.
+    this.ordering = orderingOf(this.reactorKind, definition.kind === 'projector' && definition.partitions === 1);
+    this.storesLater = definition.kind === 'projector';
+    this.#suspension = new Suspension(parts.limits);
+  }
+
+  get definition(): SubscriptionDefinition {
+    return this.#definition;
+  }
+
+  get reactor(): Reactor | undefined {
+    return this.#reactor;
+  }
+
+  get maxPages(): number {
+    return this.#reactor?.declaration.maxPages ?? 1;
+  }
+
+  get processDomain(): string {
+    return this.#reactor?.declaration.domain || this.name;
+  }
+
+  get suspended(): boolean {
+    return this.#suspension.suspended;
+  }
+
+  get state(): SubscriptionState {
+    if (this.#definition.paused) return 'paused';
+    if (this.suspended) return 'suspended';
+    return this.#reactor?.available === true ? 'running' : 'waiting for a host';
+  }
+
+  get partitions(): readonly Partition[] {
+    return [...this.#held.values()].map(({ partition }) => partition);
+  }
+
+  partition(number: number): Partition | undefined {
+    return this.#held.get(number)?.partition;
+  }
+
+  /** The declaration that holds now, and who serves it. */
+  update(definition: SubscriptionDefinition, reactor: Reactor | undefined): void {
+    const before = this.#definition;
+    this.#definition = definition;
+    this.#reactor = reactor;
+    if (String([before.domains, before.types]) !== String([definition.domains, definition.types])) this.#restartFeeds();
+    this.kickAll();
+  }
+
+  /** What was taken is worked for from now on. */
+  async add(acquired: readonly AcquiredPartition[], head: number, instance: string): Promise<void> {
+    const fresh: Partition[] = [];
+    for (const taken of acquired) {
+      const { store } = this.#parts;
+      const done = await store.listDone(taken);
+      const parked: ParkedKey[] = [];
+      for (let after: ParkedKey | undefined; ; ) {
+        const rows = await store.listParked({ partition: taken, limit: LIST_ROWS, ...(after && { after }) });
+        parked.push(...rows);
+        if (rows.length < LIST_ROWS) break;
+        after = rows.at(-1)!;
+      }
+      if (this.#stopped) return;
+      const died = taken.takenFrom !== undefined && taken.takenFrom !== instance;
+      const partition = new Partition(this.#parts, this, taken, { done, parked, suspectThrough: died ? head : 0 });
+      const outbox = this.reactorKind !== 'projector';
+      this.#held.get(taken.partition)?.partition.stop();
+      this.#held.set(taken.partition, {
+        partition,
+        dispatcher: outbox ? new Dispatcher(this.#parts, this, partition) : undefined,
+        timers: this.reactorKind === 'process_manager' ? new Timers(this.#parts, this, partition) : undefined,
+      });
+      fresh.push(partition);
+    }
+    this.#join(fresh);
+    this.kickAll();
+  }
+
+  /** Ends what is in hand and stores it; gives the leases back. */
+  async release(numbers: readonly number[]): Promise<void> {
+    await Promise.all(
+      numbers.map(async (number) => {
+        const held = this.#held.get(number);
+        if (held === undefined) return;
+        this.#leaveFeeds(held.partition);
+        held.timers?.stop();
+        held.partition.close();
+        await Promise.all([held.dispatcher?.drain(), held.partition.settled()]);
+        await held.partition.parkSuspects();
+        this.#drop(held.partition);
+        await this.#parts.store.release(held.partition.key, held.partition.epoch);
+      }),
+    );
+  }
+
+  /** At once: what is in hand is not stored any more. */
+  stop(): void {
+    this.#stopped = true;
+    this.#probe?.cancel();
+    for (const { partition } of this.#held.values()) this.#drop(partition);
+    this.#main?.stop();
+    this.#lag?.stop();
+  }
+
+  /** Offers nothing new until everything that was offered is finished and stored: false when that does not come about. */
+  async quiesce(until: () => boolean): Promise<boolean> {
+    this.#main?.hold();
+    this.#lag?.hold();
+    const settled = () => this.#lag === undefined && this.partitions.every((partition) => partition.drained);
+    while (!settled()) {
+      if (until()) return false;
+      for (const partition of this.partitions) partition.hurry();
+      await new Promise<void>((resolve) => this.#parts.runtime.after(5, resolve));
+    }
+    return true;
+  }
+
+  unquiesce(): void {
+    this.#main?.release();
+    this.#lag?.release();
+  }
+
+  mayStart(): boolean {
+    return !this.#exclusive && this.#suspects.size === 0 && this.mayRetry('exclusive');
+  }
+
+  mayRetry(kind: RetryKind): boolean {
+    if (kind === 'usual') return this.mayStart();
+    const open = !this.#stopped && this.#reactor?.available === true && !this.#definition.paused && this.#parts.valid();
+    return open && (kind === 'probe' || !this.suspended);
+  }
+
+  mayDispatch(): boolean {
+    return !this.#stopped && !this.#definition.paused && this.#parts.valid();
+  }
+
+  began(): void {
+    this.#inHand++;
+  }
+
+  ended(): void {
+    this.#inHand--;
+    if (this.#inHand === 0) void this.#runSuspects();
+  }
+
+  kick(partition: Partition): void {
+    if (!this.#stopped) partition.pump();
+  }
+
+  /** A host came, somebody resumed, leases hold again: everything that waited for it goes on. */
+  kickAll(): void {
+    if (this.#stopped) return;
+    for (const { partition, dispatcher, timers } of this.#held.values()) {
+      partition.pump();
+      dispatcher?.kick();
+      if (this.#reactor?.available === true) timers?.kick();
+    }
+    if (this.suspended && this.#probe === undefined) this.#scheduleProbe();
+    void this.#runSuspects();
+  }
+
+  /** Rows of the outbox may have been replayed. */
+  kickOutbox(): void {
+    for (const { dispatcher } of this.#held.values()) dispatcher?.kick();
+  }
+
+  suspect(partition: Partition, key: OrderingKey): void {
+    this.#suspects.set(`${partition.key.partition} ${partition.epoch} ${key}`, { partition, key });
+    if (this.#inHand === 0) void this.#runSuspects();
+  }
+
+  succeeded(): void {
+    if (!this.#suspension.succeeded(() => this.#parkedInAll())) return;
+    this.#probe?.cancel();
+    this.#probe = undefined;
+    this.#parts.log.info({ subscription: this.name, generation: this.generation }, 'subscription resumed');
+    this.kickAll();
+  }
+
+  failed(key: OrderingKey, position: number, error: DaybookError, dead: boolean): void {
+    const about = { subscription: this.name, generation: this.generation, key, position, reason: error.reason };
+    if (dead)
+      this.#parts.log.error({ ...about, err: error }, 'an event is a dead letter; its key waits for replay or discard');
+    else this.#parts.log.warn({ ...about, err: error }, 'an event failed; its key is parked and tried again');
+  }
+
+  parkedOne(): void {
+    const parked = this.#parkedInAll();
+    if (!this.#suspension.parked(parked)) return;
+    this.#parts.log.error(
+      { subscription: this.name, generation: this.generation, parked },
+      'subscription suspended: so much fails that it is taken for an outage; nothing is parked until something succeeds',
+    );
+    this.#probeMs = PROBE_MIN_MS;
+    this.#scheduleProbe();
+  }
+
+  replayingThrough(): number {
+    return this.replaying;
+  }
+
+  async handle(book: EventBook, place: Place): Promise<Effect | undefined> {
+    const reactor = this.#available();
+    const { tenant, domain, root } = book.cover!;
+    const pages = await this.#parts.reads.pages({ tenant, domain, root: root!.value }, book.pages);
+    const { types } = this.#definition;
+    const wanted = types.length === 0 ? pages : pages.filter((page) => types.includes(typeName(page.event!.typeUrl)));
+    if (wanted.length === 0) return undefined;
+    return this.#coordinator.handle({ kind: 'events', book: { ...book, pages: wanted } }, reactor, place);
+  }
+
+  async handleTrigger(occasion: Exclude<Occasion, { kind: 'events' }>, place: Place): Promise<Effect | undefined> {
+    return this.#coordinator.handle(occasion, this.#available(), place);
+  }
+
+  mayWant({ domain }: Cover, page: EventPage): boolean {
+    const { domains, types } = this.#definition;
+    if (domains.length > 0 && !domains.includes(domain)) return false;
+    return (
+      types.length === 0 || types.includes(typeName(page.event!.typeUrl)) || this.#parts.reads.concerns(domain, [page])
+    );
+  }
+
+  stored(effect: Effect, outbox: readonly OutboxRow[], timers: WorkPart['timers']): void {
+    if (outbox.length > 0) this.#held.get(outbox[0]!.partition)?.dispatcher?.kick();
+    const [timer] = timers;
+    if (timer?.row !== undefined) this.#held.get(timer.row.partition)?.timers?.kick();
+    this.#parts.onStored(this.name, effect);
+    this.progressed();
+  }
+
+  progressed(): void {
+    this.#parts.onProgress();
+  }
+
+  stillHeld(partition: Partition): Promise<boolean> {
+    return this.#parts.held(partition);
+  }
+
+  giveUp(partition: Partition, why: string): void {
+    this.#parts.log.warn({ ...partition.key, epoch: partition.epoch, why }, 'a partition is held by somebody else now');
+    this.#drop(partition);
+    this.#parts.onGivenUp();
+  }
+
+  restart(partition: Partition, error: DaybookError): void {
+    this.#parts.log.warn({ ...partition.key, err: error }, 'a partition begins anew from what is stored');
+    this.#drop(partition);
+    this.#parts.onGivenUp();
+  }
+
+  #available(): Reactor {
+    const reactor = this.#reactor;
+    if (reactor?.available === true) return reactor;
+    throw new DaybookError('COMPONENT_UNAVAILABLE', `${this.name}: no host is reachable`, {
+      metadata: { component: this.name },
+    });
+  }
+
+  #drop(partition: Partition): void {
+    const held = this.#held.get(partition.key.partition);
+    if (held?.partition === partition) {
+      this.#held.delete(partition.key.partition);
+      held.dispatcher?.stop();
+      held.timers?.stop();
+    }
+    this.#leaveFeeds(partition);
+    partition.stop();
+  }
+
+  #parkedInAll(): number {
+    let parked = 0;
+    for (const { partition } of this.#held.values()) parked += partition.parked.size;
+    return parked;
+  }
+
+  /** One at a time, and nothing else in hand meanwhile. */
+  async #runSuspects(): Promise<void> {
+    if (this.#exclusive || this.#inHand > 0 || this.#suspects.size === 0 || !this.mayRetry('exclusive')) return;
+    this.#exclusive = true;
+    try {
+      for (const [text, { partition, key }] of this.#suspects) {
+        if (!this.mayRetry('exclusive')) break;
+        this.#suspects.delete(text);
+        if (partition.stopped) continue;
+        await partition.trySuspect(key).catch((thrown) => {
+          if (!partition.stopped) this.restart(partition, asDaybookError(thrown));
+        });
+      }
+    } finally {
+      this.#exclusive = false;
+    }
+    for (const { partition } of this.#held.values()) partition.pump();
+  }
+
+  #scheduleProbe(): void {
+    this.#probe = this.#parts.runtime.after(this.#probeMs, () => void this.#runProbe());
+    this.#probeMs = Math.min(PROBE_MAX_MS, this.#probeMs * 2);
+  }
+
+  async #runProbe(): Promise<void> {
+    if (this.mayRetry('probe')) {
+      for (const { partition } of this.#held.values()) {
+        const key = partition.parked.candidate();
+        if (key === undefined) continue;
+        await partition.parked.probe(key);
+        if (!this.#stopped && this.suspended) this.#scheduleProbe();
+        return;
+      }
+      // Nothing is parked any more: discarded, or given to others.
+      return this.succeeded();
+    }
+    this.#probe = undefined;
+  }
+
+  // Feeds: one for the partitions that keep up, one for those that do not.
+
+  #join(partitions: readonly Partition[]): void {
+    const behind: Partition[] = [];
+    for (const partition of partitions) {
+      if (this.#main !== undefined && partition.scanned >= this.#main.position) {
+        this.#main.members.set(partition.key.partition, partition);
+      } else behind.push(partition);
+    }
+    if (behind.length === 0) return;
+    if (this.#main === undefined || this.#main.members.size === 0) {
+      this.#main?.stop();
+      this.#main = this.#open(behind);
+    } else this.#lagBehind(behind);
+  }
+
+  #lagBehind(partitions: readonly Partition[]): void {
+    const all = [...(this.#lag?.members.values() ?? []), ...partitions];
+    this.#lag?.stop();
+    this.#lag = this.#open(all);
+  }
+
+  #open(members: readonly Partition[]): Feed {
+    const after = members.reduce((least, { scanned }) => Math.min(least, scanned), Infinity);
+    const { domains, types } = this.#definition;
+    const { components } = this.#parts;
+    const options = {
+      subscription: this,
+      ordering: this.ordering,
+      partitions: this.#definition.partitions,
+      filter: {
+        ...(domains.length > 0 && { domains }),
+        // With upcasters about, the store cannot tell today's types.
+        ...(types.length > 0 && !components.hasUpcasters && { types }),
+      },
+      limit: () => this.limit(),
+      onFull: (partition: Partition) => this.#detach(partition),
+      onAdvance: (feed: Feed) => this.#merge(feed),
+    };
+    return new Feed(this.#parts, options, members, after).start();
+  }
+
+  /** It does not keep up with the others: they do not wait for it. */
+  #detach(partition: Partition): boolean {
+    const { partition: number } = partition.key;
+    if (this.#main?.members.get(number) !== partition || this.#main.members.size === 1) return false;
+    this.#main.members.delete(number);
+    this.#lagBehind([partition]);
+    return true;
+  }
+
+  /** Those that lagged behind have caught up. */
+  #merge(feed: Feed): void {
+    if (feed !== this.#lag || this.#main === undefined || feed.position < this.#main.position) return;
+    for (const [number, partition] of feed.members) this.#main.members.set(number, partition);
+    this.#lag = undefined;
+    feed.stop();
+  }
+
+  #leaveFeeds(partition: Partition): void {
+    const { partition: number } = partition.key;
+    for (const feed of [this.#main, this.#lag]) {
+      if (feed?.members.get(number) === partition) feed.members.delete(number);
+    }
+    if (this.#lag?.members.size === 0) {
+      this.#lag.stop();
+      this.#lag = undefined;
+    }
+    if (this.#main?.members.size === 0) {
+      this.#main.stop();
+      this.#main = this.#lag;
+      this.#lag = undefined;
+    }
+  }
+
+  /** The filter has changed: what was offered stays, what comes is read by the new one. */
+  #restartFeeds(): void {
+    const members = [this.#main, this.#lag].flatMap((feed) => [...(feed?.members.values() ?? [])]);
+    this.#main?.stop();
+    this.#lag?.stop();
+    this.#main = undefined;
+    this.#lag = undefined;
+    this.#join(members);
+  }
+}

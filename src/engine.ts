@@ -1,0 +1,105 @@
+// Everything between a store and domain code on one side and the wire on the other: the coordinators and delivery, connected. main.ts
+// gives it a real store and real components; tests and simulations give it theirs.
+
+import type { Components } from './component.ts';
+import { bodies } from './components/bodies.ts';
+import type { Limits } from './config.ts';
+import { Admission } from './coordinators/admission.ts';
+import { Asking, Hosts } from './coordinators/asking.ts';
+import { BusinessCoordinator } from './coordinators/business.ts';
+import { Committer } from './coordinators/committer.ts';
+import { DryRunner } from './coordinators/dry-run.ts';
+import { FactRecorder } from './coordinators/facts.ts';
+import { Histories } from './coordinators/histories.ts';
+import type { HotCache } from './coordinators/hot-cache.ts';
+import { QueryCoordinator } from './coordinators/query.ts';
+import { UpcastingReads } from './coordinators/upcasting.ts';
+import { Delivery } from './delivery/delivery.ts';
+import { forgetExpiredOutcomes } from './delivery/housekeeping.ts';
+import { LogTail } from './delivery/log-tail.ts';
+import { type Runtime, sleep } from './runtime.ts';
+import type { Store } from './store.ts';
+import type { Logger } from './telemetry/log.ts';
+
+export interface EngineOptions {
+  store: Store;
+  components: Components;
+  /** Histories of aggregates; the components' registry flushes it when upcasters change. */
+  cache: HotCache;
+  runtime: Runtime;
+  limits: Limits;
+  log: Logger;
+  /** Tells this daemon from others of the log. */
+  instance: string;
+  version: string;
+  /** Domains that somebody decides for here now. */
+  domains: () => readonly string[];
+  /** What the rest uses in the place of the business coordinator. */
+  around?: (business: BusinessCoordinator) => Pick<BusinessCoordinator, 'execute'>;
+}
+
+export type Engine = Awaited<ReturnType<typeof openEngine>>;
+
+/** Delivery has begun when it resolves; rejects when the store is away. */
+export async function openEngine(options: EngineOptions) {
+  const { store, components, cache, runtime, limits, log, instance, around = (business) => business } = options;
+  const head = await store.head();
+  const tail = new LogTail(store, runtime, limits, head.position);
+  const committer = new Committer(store, runtime, limits, (books) => tail.publish(books));
+  const reads = new UpcastingReads(store, components);
+  const admission = new Admission(limits);
+  const common = {
+    store,
+    reads,
+    histories: new Histories(reads, cache, limits),
+    hosts: new Hosts(components, store),
+    asking: new Asking(runtime, limits, instance),
+    admission,
+    committer,
+    components,
+    tail,
+    runtime,
+    limits,
+    log: head,
+  };
+  const business = around(new BusinessCoordinator(common));
+  const facts = new FactRecorder(common);
+  const dryRunner = new DryRunner(common);
+  const query = new QueryCoordinator(common);
+  const { version, domains } = options;
+  const delivery = new Delivery({
+    ...common,
+    business,
+    facts,
+    bodies,
+    log,
+    logIdentity: head,
+    instance,
+    version,
+    domains,
+  });
+  const housekeeping = forgetExpiredOutcomes(store, runtime, log);
+  await delivery.start();
+
+  return {
+    business,
+    facts,
+    dryRunner,
+    query,
+    delivery,
+    tail,
+    logIdentity: head,
+    /** What is under way ends, as far as the time allows; nothing new is taken. */
+    async drain(timeoutMs: number): Promise<void> {
+      const drained = admission.drain();
+      await Promise.all([delivery.stop(timeoutMs), Promise.race([drained, sleep(runtime, timeoutMs)])]);
+    },
+    /** Streams end. */
+    close(): void {
+      tail.close();
+      housekeeping.stop();
+    },
+    /** Everything that was to be stored is. */
+    idle: () => committer.idle(),
+  };
+}
