@@ -14,6 +14,7 @@ import {
 import { protoCamelCase } from '@bufbuild/protobuf/reflect';
 import * as wkt from '@bufbuild/protobuf/wkt';
 import { type DescriptorSet, isWellKnown } from './descriptor-sets.ts';
+import { nameInFull } from './full-names.ts';
 
 export interface Merged {
   set: wkt.FileDescriptorSet;
@@ -67,6 +68,7 @@ type File = wkt.FileDescriptorProto;
 function read(bytes: Uint8Array): File[] {
   const { file: files } = fromBinary(wkt.FileDescriptorSetSchema, bytes);
   for (const file of files) for (const type of file.messageType) nameForJson(type);
+  nameInFull(files);
   return inOrder(files);
 }
 

@@ -113,7 +113,10 @@ describe('send', () => {
     assert.equal(nothing.lines[1], 'would be decided: one event, nothing is stored');
     await send('PlaceOrder', place(orderNo));
     await send('AddItem', '{"sku":"x","quantity":1,"unitPence":5}');
-    assert.equal((await send('ConfirmOrder', '--dry-run')).lines[2], '  #2  shop.v1.OrderConfirmed {"totalPence":"5"}');
+    assert.equal(
+      (await send('ConfirmOrder', '--dry-run')).lines[2],
+      `  #2  shop.v1.OrderConfirmed {"totalPence":"5","lines":[{"sku":"x","quantity":1,"unitPence":5}],"orderNo":"${orderNo}"}`,
+    );
     const then = await send('ConfirmOrder', '--dry-run', '--as-of', '0');
     assert.deepEqual(
       [then.code, then.lines[1]],

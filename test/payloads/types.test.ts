@@ -47,6 +47,31 @@ describe('a payload', () => {
     assert.deepEqual(without.show(payload), { ...json, inner: { '@type': 'type.googleapis.com/shop.Placed' } });
   });
 
+  test('of a type whose parts are named relative to it is decoded; the innermost scope that knows a name counts', () => {
+    const known = types(
+      descriptorSet(
+        file('money.proto', 'shop', message('Money', 'shop'), message('Line', 'outer')),
+        {
+          ...file('order.proto', 'shop.v1', message('Line', 'sku'), {
+            ...message('Order', 'line: Line', 'price: Money', 'own: Own', 'full: shop.Line'),
+            nestedType: [{ ...message('Own', 'line: Line'), nestedType: [message('Line', 'inner')] }],
+          } as never),
+          dependency: ['money.proto'],
+          service: [{ name: 'Orders', method: [{ name: 'Place', inputType: 'Order', outputType: 'v1.Line' }] }],
+        },
+        file('bare.proto', '', message('Bare', 'other: Other'), message('Other', 'x')),
+      ),
+    );
+    assert.deepEqual(known.complaints, []);
+    const order = { line: { sku: 'a' }, price: { shop: 'b' }, own: { line: { inner: 'c' } }, full: { outer: 'd' } };
+    assert.deepEqual(known.decode(known.encode('shop.v1.Order', JSON.stringify(order))), order);
+    assert.deepEqual(known.decode(known.encode('Bare', '{"other":{"x":"e"}}')), { other: { x: 'e' } });
+    // Named relatively or in full, it is the same type.
+    const relative = descriptorSet(file('a.proto', 'p', message('A'), message('B', 'a: A')));
+    const full = descriptorSet(file('a.proto', 'p', message('A'), message('B', 'a: .p.A')));
+    assert.deepEqual(types(relative, full).complaints, []);
+  });
+
   test('that is JSON is its own text; a long one is cut', () => {
     assert.equal(describePayload(packJson('shop.Odd', '{"a": 1}'), undefined), 'shop.Odd {"a": 1}');
     const text = describePayload(packJson('shop.Long', 'x'.repeat(100_000)), undefined);
