@@ -23,7 +23,8 @@ export type Reason =
   | 'UNAUTHENTICATED'
   | 'PERMISSION_DENIED'
   | 'INTERNAL'
-  | 'UNIMPLEMENTED';
+  | 'UNIMPLEMENTED'
+  | 'NOT_FOUND';
 
 export interface ErrorDetails {
   /** What programs read: `field`, `expected`, `actual` …, as the reason's entry in errors.proto says. */

@@ -31,6 +31,7 @@ const CODES: Record<Reason, status> = {
   PERMISSION_DENIED: status.PERMISSION_DENIED,
   INTERNAL: status.INTERNAL,
   UNIMPLEMENTED: status.UNIMPLEMENTED,
+  NOT_FOUND: status.NOT_FOUND,
 };
 
 const REJECTION_CODES: Record<number, status> = {

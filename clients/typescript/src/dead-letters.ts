@@ -17,6 +17,8 @@ export interface DeadLettersQuery {
   /** Default: all. */
   state?: ParkedStateName;
   tenant?: string;
+  /** Of every tenant. Default: false. */
+  allTenants?: boolean;
   /** Default: 100, at most 1,000. */
   pageSize?: number;
   pageToken?: string;
@@ -33,9 +35,9 @@ export class DeadLetters {
 
   /** `nextPageToken` is empty after the last page. */
   list(query: DeadLettersQuery = {}, options?: CallOptions): Promise<ListDeadLettersResponse> {
-    const { subscription = '', state, tenant = this.#tenant, pageSize = 0, pageToken = '' } = query;
+    const { subscription = '', state, tenant = this.#tenant, allTenants = false, pageSize = 0, pageToken = '' } = query;
     const chosen = state === undefined ? ParkedState.PARKED_STATE_UNSPECIFIED : STATES[state];
-    const request = { subscription, state: chosen, tenant, pageSize, pageToken };
+    const request = { subscription, state: chosen, tenant, allTenants, pageSize, pageToken };
     return this.#calls.repeated(LIST, request, options);
   }
 

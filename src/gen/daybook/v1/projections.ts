@@ -446,6 +446,7 @@ export const ProjectionsDefinition = {
   name: "Projections",
   fullName: "daybook.v1.Projections",
   methods: {
+    /** NOT_FOUND when there is no such row, or it is gone. */
     get: {
       name: "Get",
       requestType: GetProjectionRequest as typeof GetProjectionRequest,
@@ -463,7 +464,10 @@ export const ProjectionsDefinition = {
       responseStream: false,
       options: {},
     },
-    /** What is there, then every change, until the client cancels. */
+    /**
+     * What is there, then every change, until the client cancels. A slow reader gets the newest state of a row, not each between. After a
+     * rebuild the rows that differ come; a projector of very many rows may send all of them again.
+     */
     watch: {
       name: "Watch",
       requestType: WatchProjectionsRequest as typeof WatchProjectionsRequest,

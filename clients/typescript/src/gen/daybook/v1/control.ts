@@ -111,7 +111,9 @@ export interface Subscription {
   /** running, paused, suspended, or waiting for a host. */
   state: string;
   partitions: Partition[];
+  /** Keys that are tried again or catch up. */
   parked: number;
+  /** Keys that wait for Replay or Discard, and outputs that do (these counted up to 1,000). */
   dead: number;
 }
 
@@ -1370,7 +1372,10 @@ export const ControlDefinition = {
       responseStream: false,
       options: {},
     },
-    /** Builds a projector anew beside the running one, and switches over when it has caught up. The stream tells the progress. */
+    /**
+     * Builds a projector anew beside the running one, and switches over when it has caught up. The stream tells the progress, and ends with
+     * `switched`; a rebuild goes on without it. While one is under way the call tells the progress of that.
+     */
     rebuild: {
       name: "Rebuild",
       requestType: RebuildRequest as typeof RebuildRequest,

@@ -37,17 +37,20 @@ export namespace ParkedState {
 }
 
 export interface DeadLetter {
-  /** Names this one in the other calls. */
+  /** Names this one in the other calls. Opaque. */
   id: string;
-  /** The subscription, or the outbox lane's component. */
+  /** The projector, saga or process manager that failed, or whose output did. */
   subscription: string;
   generation: number;
   state: ParkedState;
-  /** The aggregate or process that is held up. */
+  /**
+   * What is held up: the aggregate, or the process (tenant and correlation id). Absent for an ordered projector, which is held up as a
+   * whole.
+   */
   key:
     | Cover
     | undefined;
-  /** The event that failed, or the command of the outbox that was refused. */
+  /** The event that failed, or the output of the outbox that did: facts, or a command. */
   event: EventBook | undefined;
   command: CommandBook | undefined;
   position: number;
@@ -56,24 +59,30 @@ export interface DeadLetter {
   nextAttemptAt: Timestamp | undefined;
   reason: string;
   message: string;
-  /** Outputs of the same lane that wait behind it, or events of this key, as far as known. */
+  /** Outputs of the same lane that wait behind it, or events of this key; counted up to 1,000. */
   waiting: number;
 }
 
 export interface ListDeadLettersRequest {
+  /** Empty: all. */
   subscription: string;
   /** Unspecified: all. */
   state: ParkedState;
   tenant: string;
-  /** At most; 0 is 100, never more than 1,000. */
+  /** At most; 0 is 100, never more than 1,000. A page may hold fewer, even none, and have a next one. */
   pageSize: number;
+  /** From the previous answer. */
   pageToken: string;
+  /** Every tenant; `tenant` is then ignored. */
+  allTenants: boolean;
 }
 
+/** Parked keys first, then outputs that failed at least once. Without event, command and `waiting`: Get tells those. */
 export interface ListDeadLettersResponse {
   deadLetters: DeadLetter[];
+  /** Empty: that was the last page. */
   nextPageToken: string;
-  /** Over all pages. */
+  /** Over all pages; of outputs, and of one tenant's keys, counted among the first 10,000 only. */
   total: number;
 }
 
@@ -340,7 +349,7 @@ export const DeadLetter: MessageFns<DeadLetter> = {
 };
 
 function createBaseListDeadLettersRequest(): ListDeadLettersRequest {
-  return { subscription: "", state: 0, tenant: "", pageSize: 0, pageToken: "" };
+  return { subscription: "", state: 0, tenant: "", pageSize: 0, pageToken: "", allTenants: false };
 }
 
 export const ListDeadLettersRequest: MessageFns<ListDeadLettersRequest> = {
@@ -359,6 +368,9 @@ export const ListDeadLettersRequest: MessageFns<ListDeadLettersRequest> = {
     }
     if (message.pageToken !== "") {
       writer.uint32(42).string(message.pageToken);
+    }
+    if (message.allTenants !== false) {
+      writer.uint32(48).bool(message.allTenants);
     }
     return writer;
   },
@@ -416,6 +428,14 @@ export const ListDeadLettersRequest: MessageFns<ListDeadLettersRequest> = {
             message.pageToken = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.allTenants = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -438,6 +458,7 @@ export const ListDeadLettersRequest: MessageFns<ListDeadLettersRequest> = {
     message.tenant = object.tenant ?? "";
     message.pageSize = object.pageSize ?? 0;
     message.pageToken = object.pageToken ?? "";
+    message.allTenants = object.allTenants ?? false;
     return message;
   },
 };
@@ -855,7 +876,10 @@ export const DeadLettersDefinition = {
       responseStream: false,
       options: {},
     },
-    /** Tries again, from the first event that failed, in order. */
+    /**
+     * Tries again, from the first event that failed, in order: with attempts as if for the first time, and at once. What is tried again by
+     * itself may be replayed, too; what is draining may not.
+     */
     replay: {
       name: "Replay",
       requestType: ReplayDeadLettersRequest as typeof ReplayDeadLettersRequest,
@@ -864,7 +888,7 @@ export const DeadLettersDefinition = {
       responseStream: false,
       options: {},
     },
-    /** Gives the failed event up, for good, and goes on after it. */
+    /** Gives the failed event, or output, up for good, and goes on after it. */
     discard: {
       name: "Discard",
       requestType: DiscardDeadLetterRequest as typeof DiscardDeadLetterRequest,

@@ -86,6 +86,11 @@ export const ErrorReason = {
   ERROR_REASON_INTERNAL: 19,
   /** ERROR_REASON_UNIMPLEMENTED - UNIMPLEMENTED. This version of Daybook does not do it yet. Do not retry. */
   ERROR_REASON_UNIMPLEMENTED: 20,
+  /**
+   * ERROR_REASON_NOT_FOUND - NOT_FOUND. What was asked for by its name is not there, or not any more: a row of a read model, a dead letter. Metadata:
+   * `field` (that named it). Do not retry.
+   */
+  ERROR_REASON_NOT_FOUND: 21,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -113,6 +118,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_PERMISSION_DENIED = typeof ErrorReason.ERROR_REASON_PERMISSION_DENIED;
   export type ERROR_REASON_INTERNAL = typeof ErrorReason.ERROR_REASON_INTERNAL;
   export type ERROR_REASON_UNIMPLEMENTED = typeof ErrorReason.ERROR_REASON_UNIMPLEMENTED;
+  export type ERROR_REASON_NOT_FOUND = typeof ErrorReason.ERROR_REASON_NOT_FOUND;
   export type UNRECOGNIZED = typeof ErrorReason.UNRECOGNIZED;
 }
 
