@@ -305,6 +305,15 @@ export interface DeliveryStore {
     limit: number;
   }): Promise<ProjectionRow[]>;
 
+  /** Rows that were made last from events of this stream at or after the position, in order of position and key. */
+  projectionsOf(of: {
+    stream: StreamKey;
+    projector: string;
+    generation: number;
+    from: number;
+    limit: number;
+  }): Promise<ProjectionRow[]>;
+
   /** The generation that readers of a projector get; 0 before the first is declared and when it was removed. */
   activeGeneration(projector: string): Promise<number>;
 

@@ -13,10 +13,13 @@ import { FactRecorder } from './coordinators/facts.ts';
 import { Histories } from './coordinators/histories.ts';
 import type { HotCache } from './coordinators/hot-cache.ts';
 import { QueryCoordinator } from './coordinators/query.ts';
+import { SyncModes } from './coordinators/sync-modes.ts';
 import { UpcastingReads } from './coordinators/upcasting.ts';
+import { Waiting } from './coordinators/waiting.ts';
 import { Delivery } from './delivery/delivery.ts';
 import { forgetExpiredOutcomes } from './delivery/housekeeping.ts';
 import { LogTail } from './delivery/log-tail.ts';
+import type { EventPage } from './model/book.ts';
 import { type Runtime, sleep } from './runtime.ts';
 import type { Store } from './store.ts';
 import type { Logger } from './telemetry/log.ts';
@@ -78,6 +81,9 @@ export async function openEngine(options: EngineOptions) {
     version,
     domains,
   });
+  const mayChange = (domain: string, page: EventPage) => reads.concerns(domain, [page]);
+  const waiting = new Waiting({ ...common, delivery, mayChange });
+  const sync = new SyncModes({ ...common, business, waiting });
   const housekeeping = forgetExpiredOutcomes(store, runtime, log);
   await delivery.start();
 
@@ -87,6 +93,8 @@ export async function openEngine(options: EngineOptions) {
     dryRunner,
     query,
     delivery,
+    waiting,
+    sync,
     tail,
     logIdentity: head,
     /** What is under way ends, as far as the time allows; nothing new is taken. */

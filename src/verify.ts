@@ -245,9 +245,10 @@ class Audit {
   }
 
   /** How, if it does, as far as the log was read. */
-  #leadsAstray({ what, position, stream, sequence }: Pointer): string | undefined {
+  #leadsAstray({ what, position, next, stream, sequence }: Pointer): string | undefined {
     const { positions } = this.found;
-    if (position > positions) return `${what} is at position ${position}, the log ends at ${positions}`;
+    if (position > (next ? positions + 1 : positions))
+      return `${what} is at position ${position}, the log ends at ${positions}`;
     if (stream === undefined) return undefined;
     const events = this.#streams.get(stream)?.nextSequence ?? 0;
     if (sequence! < events) return undefined;
@@ -259,6 +260,8 @@ class Audit {
 interface Pointer {
   what: string;
   position: number;
+  /** The event there may be yet to come. */
+  next?: boolean;
   stream?: string;
   sequence?: number;
 }
@@ -270,8 +273,7 @@ function parkedPointer({ partition, key, state, position, firstPosition, through
     throw new Fault(`${what} is at position ${position} and began at ${firstPosition}`);
   }
   if (through !== 0) throw new Fault(`${what} is ${state}, but caught up to ${through}`);
-  // The next event of the key may be yet to come.
-  return { what, position: position - 1 };
+  return { what, position, next: true };
 }
 
 function partitionText({ subscription, generation, partition }: PartitionKey): string {

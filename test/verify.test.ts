@@ -191,8 +191,8 @@ const faults: [string, string, RegExp][] = [
   ],
   [
     'a key parked at no event',
-    `UPDATE parked SET position = 9 WHERE key = 'a'`,
-    /^the parked key a of partition 0 of totals, generation 1 is at position 9, the log ends at 8$/,
+    `UPDATE parked SET position = 10 WHERE key = 'a'`,
+    /^the parked key a of partition 0 of totals, generation 1 is at position 10, the log ends at 8$/,
   ],
   [
     'a key parked before it began',

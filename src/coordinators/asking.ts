@@ -79,13 +79,25 @@ export class Asking {
     return parent;
   }
 
+  /** REENTRANT when a call that waits for reactions comes from inside a decision: nothing could follow before it ends. */
+  checkMayWait(workId: string): void {
+    const parent = this.#work.find(workId);
+    for (let work = parent; work !== undefined; work = work.parent) {
+      if (!work.decides) continue;
+      throw new DaybookError(
+        'REENTRANT',
+        `${work.streamText}: a command from inside its handling cannot wait for reactions; use NONE`,
+      );
+    }
+  }
+
   leave(parent: Work | undefined, text: string): void {
     parent?.awaited.delete(text);
   }
 
   /** Asks a reactor, which may call Daybook from inside its work; `text` names it among all work, and no aggregate. */
   async react<T>(text: string, ask: (workId: string) => Promise<T>): Promise<T> {
-    const work = this.#work.begin(text, undefined);
+    const work = this.#work.begin(text, undefined, false);
     try {
       return await ask(work.id);
     } finally {

@@ -8,6 +8,8 @@ export interface Work {
   /** The aggregate that is being decided. */
   readonly streamText: string;
   readonly parent: Work | undefined;
+  /** A decision, not a reaction. */
+  readonly decides: boolean;
   /** Aggregates whose turn is waited for by calls from inside this work. */
   readonly awaited: Set<string>;
 }
@@ -23,9 +25,9 @@ export class WorkInHand {
     this.#prefix = prefix;
   }
 
-  begin(streamText: string, parent: Work | undefined): Work {
+  begin(streamText: string, parent: Work | undefined, decides = true): Work {
     const id = `${this.#prefix}-${(this.#count++).toString(36)}`;
-    const work: Work = { id, streamText, parent, awaited: new Set() };
+    const work: Work = { id, streamText, parent, decides, awaited: new Set() };
     this.#byId.set(id, work);
     this.#byStream.set(streamText, work);
     return work;

@@ -8,8 +8,15 @@ import { ProcessManagerCoordinator } from '../coordinators/process-manager.ts';
 import { ProjectorCoordinator } from '../coordinators/projector.ts';
 import type { Effect, ReactionLimits } from '../coordinators/reaction.ts';
 import { SagaCoordinator } from '../coordinators/saga.ts';
+import type { HeldPartition } from '../coordinators/waiting.ts';
 import { sleep, type Timer } from '../runtime.ts';
-import type { AcquiredPartition, InstanceRow, PartitionCursor, SubscriptionDefinition } from '../store.ts';
+import type {
+  AcquiredPartition,
+  InstanceRow,
+  PartitionCursor,
+  PartitionKey,
+  SubscriptionDefinition,
+} from '../store.ts';
 import { declaredGeneration, definitionOf, disagreement } from './declarations.ts';
 import type { DispatchParts } from './dispatcher.ts';
 import { describeInstance, type InstanceBody, readInstance } from './instances.ts';
@@ -135,6 +142,17 @@ export class Delivery {
 
   subscription(name: string, generation: number): Subscription | undefined {
     return this.#subscriptions.get(textOf(name, generation));
+  }
+
+  /** What waiting callers may know of a partition; `undefined`: it is not held here. */
+  look({ subscription: name, generation, partition: number }: PartitionKey): HeldPartition | undefined {
+    const partition = this.subscription(name, generation)?.partition(number);
+    if (partition === undefined) return undefined;
+    return {
+      position: partition.position,
+      hasHandled: (position) => partition.hasHandled(position),
+      parkedKey: (key) => partition.parked.get(key),
+    };
   }
 
   /** The daemons of this log, as of the last heartbeat. */

@@ -43,7 +43,7 @@ export class Parking {
   readonly #entries = new Map<OrderingKey, Entry>();
   #timer: Timer | undefined;
   /** Of the first that may run; Infinity: none. */
-  #nextDueMicros = 0;
+  #nextDueMicros = Infinity;
   #stopped = false;
 
   constructor(
@@ -376,7 +376,7 @@ export class Parking {
       entry.row = row;
       entry.dueAtMicros = dueAtMicros;
     }
-    this.#nextDueMicros = Math.min(this.#nextDueMicros, dueAtMicros);
+    if (row.state === 'retrying' && dueAtMicros < this.#nextDueMicros) this.#schedule();
   }
 
   #schedule(): void {

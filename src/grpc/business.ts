@@ -17,7 +17,7 @@ export function businessService(parts: BusinessServiceParts): UntypedServiceImpl
   const { facts, dryRunner, runtime } = parts;
   return {
     handle: unary(parts, (request: SyncCommandBook, caller, call) =>
-      executeSync(parts, withTrace(request.command, call), request.syncMode, caller),
+      executeSync(parts, { ...request, command: withTrace(request.command, call) }, caller),
     ),
 
     record: unary(parts, (request: RecordRequest, caller) => {

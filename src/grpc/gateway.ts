@@ -3,6 +3,8 @@ import { completeCommand } from '../coordinators/answers.ts';
 import type { BusinessCoordinator } from '../coordinators/business.ts';
 import type { Caller } from '../coordinators/caller.ts';
 import type { QueryCoordinator } from '../coordinators/query.ts';
+import { DEFAULT_WAIT_MS, type SyncModes } from '../coordinators/sync-modes.ts';
+import type { WaitingMode } from '../coordinators/waiting.ts';
 import type { Deadlines } from '../deadlines.ts';
 import { DaybookError, invalid } from '../errors.ts';
 import type {
@@ -15,7 +17,7 @@ import type {
   SyncCommandBook,
 } from '../gen/daybook/v1/gateway.ts';
 import { type CommandBook, type CommandResponse, type EventBook, SyncMode } from '../gen/daybook/v1/types.ts';
-import { pageBytes } from '../model/book.ts';
+import { type Duration, pageBytes } from '../model/book.ts';
 import { encodeToken } from '../model/token.ts';
 import type { LogIdentity } from '../store.ts';
 import { type CallParts, callerOf, serverStream, unary, writable } from './calls.ts';
@@ -24,6 +26,7 @@ import { wireErrorOf } from './status.ts';
 
 export interface GatewayParts extends CallParts {
   business: Pick<BusinessCoordinator, 'execute'>;
+  sync: SyncModes;
   query: QueryCoordinator;
   deadlines: Deadlines;
   logIdentity: LogIdentity;
@@ -46,7 +49,7 @@ export function gatewayService(parts: GatewayParts, closing: AbortSignal): Untyp
   return {
     execute: unary(parts, (command: CommandBook, caller, call) => execute(parts, withTrace(command, call), caller)),
     executeSync: unary(parts, (request: SyncCommandBook, caller, call) =>
-      executeSync(parts, withTrace(request.command, call), request.syncMode, caller),
+      executeSync(parts, { ...request, command: withTrace(request.command, call) }, caller),
     ),
     executeStream: serverStream(parts, (command: CommandBook, caller, call) =>
       follow(parts, withTrace(command, call), caller),
@@ -75,24 +78,35 @@ function execute(parts: GatewayParts, command: CommandBook, caller: Caller): Pro
   return parts.business.execute(command, caller);
 }
 
-/** The one place that knows what the sync modes of this version are. */
+/** The one place that knows what the sync modes are. */
 export function executeSync(
   parts: GatewayParts,
-  command: CommandBook | undefined,
-  mode: SyncMode,
+  request: { command: CommandBook | undefined; syncMode: SyncMode; waitTimeout: Duration | undefined },
   caller: Caller,
 ): Promise<CommandResponse> {
-  if (mode !== SyncMode.SYNC_MODE_NONE) {
-    const known = mode === SyncMode.SYNC_MODE_SIMPLE || mode === SyncMode.SYNC_MODE_CASCADE;
-    throw known
-      ? new DaybookError(
-          'UNIMPLEMENTED',
-          'sync_mode: this version of Daybook waits for no reactions, only NONE is served',
-        )
-      : invalid('sync_mode', `sync_mode: expected NONE, SIMPLE or CASCADE, found ${mode}`);
-  }
+  const { command, syncMode, waitTimeout } = request;
   if (command === undefined) throw invalid('command', 'command: expected a command book, found none');
-  return execute(parts, command, caller);
+  if (syncMode === SyncMode.SYNC_MODE_NONE) return execute(parts, command, caller);
+  const mode = WAITING_MODES[syncMode];
+  if (mode === undefined) {
+    throw invalid('sync_mode', `sync_mode: expected NONE, SIMPLE or CASCADE, found ${syncMode}`);
+  }
+  completeCommand(command, parts.runtime);
+  return parts.sync.execute(command, mode, waitMsOf(waitTimeout, 'wait_timeout'), caller);
+}
+
+const WAITING_MODES: { [mode: number]: WaitingMode } = {
+  [SyncMode.SYNC_MODE_SIMPLE]: 'simple',
+  [SyncMode.SYNC_MODE_CASCADE]: 'cascade',
+};
+const WAIT_MAX_MS = 86_400_000;
+
+/** Absent: the default. */
+export function waitMsOf(timeout: Duration | undefined, field: string): number {
+  if (timeout === undefined) return DEFAULT_WAIT_MS;
+  const ms = timeout.seconds * 1000 + timeout.nanos / 1e6;
+  if (ms >= 0 && ms <= WAIT_MAX_MS) return ms;
+  throw invalid(field, `${field}: expected 0 to ${WAIT_MAX_MS / 1000} s, found ${ms / 1000} s`);
 }
 
 /** The command, which must be there; the trace context of the call is its own, unless it brought one. */
@@ -219,14 +233,14 @@ class Pipeline {
   }
 
   async #run(item: PipelinedCommand): Promise<CommandResponse> {
-    if (item.timeoutMs === 0) return executeSync(this.#parts, item.command, item.syncMode, this.#caller);
+    if (item.timeoutMs === 0) return executeSync(this.#parts, item, this.#caller);
     const deadlineMs = Math.min(this.#caller.deadlineMs, this.#parts.runtime.monotonicMs() + item.timeoutMs);
     const over = new AbortController();
     const abort = () => over.abort(this.#caller.signal.reason);
     this.#caller.signal.addEventListener('abort', abort);
     const deadline = this.#parts.deadlines.add(deadlineMs, () => over.abort(expired(item)));
     try {
-      return await executeSync(this.#parts, item.command, item.syncMode, { deadlineMs, signal: over.signal });
+      return await executeSync(this.#parts, item, { deadlineMs, signal: over.signal });
     } finally {
       deadline.cancel();
       this.#caller.signal.removeEventListener('abort', abort);

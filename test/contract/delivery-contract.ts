@@ -954,6 +954,27 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
         assert.deepEqual(await store.listProjections({ ...key, prefix: '', limit: 9 }), []);
       });
 
+      test('are found by the stream that they were made from, from a position on', async () => {
+        const projector = freshName();
+        const stream = freshStream();
+        const row = (key: string, position: number, rest = {}) =>
+          projection(projector, key, { stream, position, ...rest });
+        const gone = row('d', 9, { payload: undefined });
+        const elsewhere = projection(projector, 'e', { position: 9 });
+        await committed(
+          working({
+            projections: [row('b', 7), row('a', 7), row('c', 3), gone, elsewhere, row('f', 9, { generation: 2 })],
+          }),
+        );
+        const of = { stream, projector, generation: 1 };
+        const keys = async (from: number, limit: number) =>
+          (await store.projectionsOf({ ...of, from, limit })).map(({ key }) => key);
+        assert.deepEqual(await keys(4, 9), ['a', 'b', 'd']);
+        assert.deepEqual(await keys(0, 2), ['c', 'a']);
+        assert.deepEqual(await keys(10, 9), []);
+        assert.deepEqual((await store.projectionsOf({ ...of, from: 9, limit: 9 }))[0], gone);
+      });
+
       test('are listed in order of keys as UTF-8, by prefix, page by page, without those that are gone', async () => {
         const projector = freshName();
         const keys = ['', 'a', 'a/', 'a/1', 'a/10', 'a/2', 'a0', 'b', 'é', '\ud7ff', '\ue000', '\uffff', '😀', '😀b'];

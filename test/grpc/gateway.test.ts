@@ -182,17 +182,19 @@ test('a stopping daemon ends its streams with SHUTTING_DOWN, so that nobody take
   await stopped;
 });
 
-test('ExecuteSync: NONE is served; other modes answer UNIMPLEMENTED as long as nothing reacts', async () => {
+test('ExecuteSync: every mode is served, and settled at once when nothing reacts', async () => {
   await using opened = await open();
   const { client } = opened;
-  const sync = (syncMode: number) =>
+  const sync = (syncMode: number, waitTimeout?: { seconds: number; nanos: number }) =>
     client.unary<CommandResponse>('gateway.executeSync', {
       command: command(newRoot(), any('Deposit', '1')),
       syncMode,
-      waitTimeout: undefined,
+      waitTimeout,
     });
-  assert.equal((await sync(0)).settled, true);
-  for (const mode of [1, 2]) await assert.rejects(sync(mode), failsWith('UNIMPLEMENTED', {}, 12));
+  for (const mode of [0, 1, 2]) assert.equal((await sync(mode)).settled, true);
+  for (const seconds of [-1, 90_000]) {
+    await assert.rejects(sync(1, { seconds, nanos: 0 }), failsWith('INVALID_ARGUMENT', { field: 'wait_timeout' }));
+  }
   await assert.rejects(sync(7), failsWith('INVALID_ARGUMENT', { field: 'sync_mode' }));
   await assert.rejects(
     client.unary('gateway.executeSync', { command: undefined, syncMode: 0, waitTimeout: undefined }),

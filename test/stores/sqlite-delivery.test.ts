@@ -87,6 +87,10 @@ test('trap 3: every hot statement of delivery uses the index that was made for i
       PROJECTIONS.listProjections,
       String.raw`SEARCH projections USING INDEX projections_by_key \(.*key>\? AND key<\?\)`,
     ],
+    [
+      PROJECTIONS.projectionsOf,
+      String.raw`SEARCH projections USING INDEX projections_by_stream \(.*stream_root=\? AND position>\?\)`,
+    ],
     [VERSIONS.findWorkUnit, String.raw`SEARCH work_units USING INDEX work_units_by_unit \(unit_id=\?\)`],
     [VERSIONS.deleteWorkUnits, String.raw`SEARCH work_units USING INTEGER PRIMARY KEY \(rowid<\?\)`],
   ];
@@ -154,7 +158,7 @@ test('a file from before delivery is brought up to date, with everything in it',
     INSERT INTO events VALUES (1, 1, 0, zeroblob(16), 5, NULL, 'c', 0, 't', NULL, NULL, x'01');
     PRAGMA user_version = 1`);
   db.close();
-  await assert.rejects(openSqlite({ path, readOnly: true }), /its schema is 1, older than 2/);
+  await assert.rejects(openSqlite({ path, readOnly: true }), /its schema is 1, older than 3/);
   const store = await open(t, { path });
   assert.deepEqual(await store.head(), { logId: 'l', incarnation: 'i', position: 1, unitId: new Uint8Array(16) });
   const { name } = await store.declare(definition());

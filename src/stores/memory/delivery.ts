@@ -1,5 +1,6 @@
 // The part of the memory store that delivery needs. Every call takes effect when it is made.
 
+import { streamText } from '../../model/stream.ts';
 import type {
   AcquiredPartition,
   DeliveryStore,
@@ -21,7 +22,9 @@ import { comparePlaces, type Place } from '../order.ts';
 import { fencedBy, type WorkState } from '../work-rules.ts';
 import { Table, type Undo } from './table.ts';
 
-type List<Method extends 'listParked' | 'listOutbox' | 'listProjections'> = Parameters<DeliveryStore[Method]>[0];
+type List<Method extends 'listParked' | 'listOutbox' | 'listProjections' | 'projectionsOf'> = Parameters<
+  DeliveryStore[Method]
+>[0];
 
 export class MemoryDelivery implements DeliveryStore {
   readonly #clock: () => number;
@@ -220,6 +223,13 @@ export class MemoryDelivery implements DeliveryStore {
       .ofGroup(key(tenant, projector, generation))
       .filter((row) => row.payload !== undefined && row.key.startsWith(prefix));
     return inOrder(found, (row) => [row.key], after === undefined ? undefined : [after]).slice(0, limit);
+  }
+
+  async projectionsOf({ stream, projector, generation, from, limit }: List<'projectionsOf'>): Promise<ProjectionRow[]> {
+    const found = this.#projections
+      .ofGroup(key(stream.tenant, projector, generation))
+      .filter((row) => row.position >= from && streamText(row.stream) === streamText(stream));
+    return inOrder(found, (row) => [row.position, row.key]).slice(0, limit);
   }
 
   async activeGeneration(projector: string): Promise<number> {

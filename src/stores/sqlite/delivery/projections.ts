@@ -19,6 +19,9 @@ export const SQL = {
   listProjections: `SELECT ${PROJECTION} FROM projections
     WHERE projector = ? AND generation = ? AND tenant = ? AND key >= ? AND key < ? AND type_url IS NOT NULL
     ORDER BY key LIMIT ?`,
+  projectionsOf: `SELECT ${PROJECTION} FROM projections
+    WHERE projector = ? AND generation = ? AND stream_tenant = ? AND stream_domain = ? AND stream_root = ? AND position >= ?
+    ORDER BY position, key LIMIT ?`,
   deleteProjections: `DELETE FROM projections WHERE rowid IN
     (SELECT rowid FROM projections WHERE projector = ? AND generation = ? LIMIT ?)`,
   findAnyProjection: 'SELECT 1 FROM projections WHERE projector = ? AND generation = ? LIMIT 1',
@@ -87,6 +90,13 @@ export function listProjections(
   return all<ProjectionTuple>(db, SQL.listProjections, projector, generation, tenant, from, to, limit).map(
     projectionRow,
   );
+}
+
+export function projectionsOf(db: DatabaseSync, of: Parameters<DeliveryStore['projectionsOf']>[0]): ProjectionRow[] {
+  const { stream, projector, generation, from, limit } = of;
+  const { tenant, domain, root } = stream;
+  const rows = all<ProjectionTuple>(db, SQL.projectionsOf, projector, generation, tenant, domain, root, from, limit);
+  return rows.map(projectionRow);
 }
 
 /** Returns how many. */

@@ -24,6 +24,7 @@ export type DeliveryRead =
   | 'readTimer'
   | 'readProjection'
   | 'listProjections'
+  | 'projectionsOf'
   | 'activeGeneration';
 
 type Reads = {
@@ -49,5 +50,6 @@ export const deliveryReads: Reads = {
   readTimer: timers.findTimer,
   readProjection: projections.findProjection,
   listProjections: projections.listProjections,
+  projectionsOf: projections.projectionsOf,
   activeGeneration: subscriptions.findActive,
 };

@@ -121,6 +121,10 @@ export abstract class SqliteDelivery implements DeliveryStore {
     return this.read('listProjections', ...ask);
   }
 
+  projectionsOf(...ask: Asked<'projectionsOf'>): Promise<ProjectionRow[]> {
+    return this.read('projectionsOf', ...ask);
+  }
+
   activeGeneration(projector: string): Promise<number> {
     return this.read('activeGeneration', projector);
   }
