@@ -17,6 +17,8 @@ interface Entry {
   /** As it is stored. */
   row: ParkedKey;
   running: boolean;
+  /** The newest of its events that came while it was held up. */
+  offered: number;
   /** Tries in a row that nobody judged. */
   uncounted: number;
   /** By the store's clock. */
@@ -82,10 +84,12 @@ export class Parking {
     return state !== undefined && state !== 'draining';
   }
 
-  /** The event is the retry lane's, or was. */
+  /** The event, which comes now, is the retry lane's, or was. */
   owns(key: OrderingKey, position: number): boolean {
-    const row = this.#entries.get(key)?.row;
-    return row !== undefined && (row.state !== 'draining' || position <= row.through);
+    const entry = this.#entries.get(key);
+    if (entry === undefined || (entry.row.state === 'draining' && position > entry.row.through)) return false;
+    entry.offered = position;
+    return true;
   }
 
   /** What comes of the n-th counted attempt. */
@@ -122,7 +126,11 @@ export class Parking {
   /** Starts what is due, as far as there is room. */
   pump(): void {
     const now = this.#parts.storeClock();
-    if (this.#stopped || now < this.#nextDueMicros) return;
+    if (this.#stopped) return;
+    if (now < this.#nextDueMicros) {
+      if (this.#timer === undefined && this.#nextDueMicros !== Infinity) this.#schedule();
+      return;
+    }
     for (const [key, entry] of this.#entries) {
       if (!mayRun(entry) || entry.dueAtMicros > now) continue;
       if (entry.row.reason === SUSPECT) this.#subscription.suspect(this.#partition, key);
@@ -217,8 +225,10 @@ export class Parking {
   async #tryNext(entry: Entry, reader: KeyReader, kind: RetryKind, written: boolean): Promise<boolean> {
     if (this.#stopped || !this.#subscription.mayRetry(kind)) return false;
     if (entry.row.state === 'draining' || (entry.row.state === 'dead' && kind !== 'probe')) return false;
-    const event = await this.#nextWanted(entry.row, reader);
-    if (event === undefined) return this.#drain(entry);
+    const looked = this.#partition.scanned;
+    const event = await this.#nextWanted(entry.row, reader, looked);
+    // What came while it was looking is its own as well.
+    if (event === undefined) return entry.offered > looked || this.#drain(entry);
     const { row } = entry;
     if (kind === 'exclusive' && !written && !(await this.#write(entry, { ...row, attempts: row.attempts + 1 })))
       return true;
@@ -266,9 +276,9 @@ export class Parking {
     return true;
   }
 
-  async #nextWanted(row: ParkedKey, reader: KeyReader): Promise<KeyEvent | undefined> {
+  async #nextWanted(row: ParkedKey, reader: KeyReader, to: number): Promise<KeyEvent | undefined> {
     for (let from = row.position; ; ) {
-      const event = await reader.next(from, this.#partition.scanned);
+      const event = await reader.next(from, to);
       if (event === undefined || this.#subscription.mayWant(event.cover, event.page)) return event;
       from = event.page.position + 1;
     }
@@ -371,7 +381,7 @@ export class Parking {
   #put(row: ParkedKey): void {
     const { dueAtMicros } = row;
     const entry = this.#entries.get(row.key);
-    if (entry === undefined) this.#entries.set(row.key, { row, running: false, uncounted: 0, dueAtMicros });
+    if (entry === undefined) this.#entries.set(row.key, { row, running: false, offered: 0, uncounted: 0, dueAtMicros });
     else {
       entry.row = row;
       entry.dueAtMicros = dueAtMicros;
@@ -389,7 +399,11 @@ export class Parking {
     const delayMs = (next - this.#parts.storeClock()) / 1000;
     // What is due already starts with the next call, when the subscription lets it.
     if (next === Infinity || delayMs <= 0) return;
-    this.#timer = this.#parts.runtime.after(delayMs, () => this.#subscription.kick(this.#partition));
+    // Timers count whole milliseconds: rather late than early.
+    this.#timer = this.#parts.runtime.after(Math.ceil(delayMs), () => {
+      this.#timer = undefined;
+      this.#subscription.kick(this.#partition);
+    });
   }
 }
 
