@@ -8,10 +8,14 @@ import { Admission } from './coordinators/admission.ts';
 import { Asking, Hosts } from './coordinators/asking.ts';
 import { BusinessCoordinator } from './coordinators/business.ts';
 import { Committer } from './coordinators/committer.ts';
+import { ControlCoordinator } from './coordinators/control.ts';
+import { DeadLettersCoordinator } from './coordinators/dead-letters.ts';
 import { DryRunner } from './coordinators/dry-run.ts';
 import { FactRecorder } from './coordinators/facts.ts';
 import { Histories } from './coordinators/histories.ts';
 import type { HotCache } from './coordinators/hot-cache.ts';
+import { Ingest } from './coordinators/ingest.ts';
+import { ProjectionsCoordinator } from './coordinators/projections.ts';
 import { QueryCoordinator } from './coordinators/query.ts';
 import { SyncModes } from './coordinators/sync-modes.ts';
 import { UpcastingReads } from './coordinators/upcasting.ts';
@@ -84,6 +88,22 @@ export async function openEngine(options: EngineOptions) {
   const mayChange = (domain: string, page: EventPage) => reads.concerns(domain, [page]);
   const waiting = new Waiting({ ...common, delivery, mayChange });
   const sync = new SyncModes({ ...common, business, waiting });
+  const { sagas, processManagers } = delivery;
+  const ingest = new Ingest({ ...common, waiting, delivery, sagas, processManagers, projectors: common });
+  const projections = new ProjectionsCoordinator({
+    ...common,
+    query,
+    waiting,
+    onProgress: (listener) => delivery.onProgress(listener),
+  });
+  const deadLetters = new DeadLettersCoordinator({
+    ...common,
+    bodies,
+    log,
+    storeClock: delivery.storeClock,
+    replayed: (name) => delivery.replayed(name),
+  });
+  const control = new ControlCoordinator({ ...common, cache, log, delivery });
   const housekeeping = forgetExpiredOutcomes(store, runtime, log);
   await delivery.start();
 
@@ -95,6 +115,10 @@ export async function openEngine(options: EngineOptions) {
     delivery,
     waiting,
     sync,
+    ingest,
+    projections,
+    deadLetters,
+    control,
     tail,
     logIdentity: head,
     /** What is under way ends, as far as the time allows; nothing new is taken. */

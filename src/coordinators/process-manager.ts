@@ -90,6 +90,7 @@ export class ProcessManagerCoordinator implements ReactionCoordinator {
       expectations: append === undefined ? [{ stream: process.stream, expect }] : [],
       snapshots,
       work,
+      position: occasion.kind === 'events' ? occasion.book.pages[0]!.position : 0,
       committed: () => {
         const pages = append?.pages ?? [];
         this.#parts.histories.committed(process.stream, process.text, pages, snapshots[0]?.snapshot);

@@ -35,7 +35,7 @@ export class ProjectorCoordinator implements ReactionCoordinator {
   /** Handled and not stored yet: the newest of each key, until its unit is over. */
   readonly #unstored = new Map<string, ProjectionRow>();
   /** As they are stored, in order of use. */
-  readonly #rows = new Map<string, ProjectionRow | undefined>();
+  readonly #rows = new Map<string, Remembered>();
   #bytes = 0;
 
   constructor(parts: ProjectorParts) {
@@ -49,25 +49,22 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     const { declaration } = projector;
     const { generation } = place.partition;
     const stream = streamOfBook(book);
-    const current = await this.#row({
-      tenant: stream.tenant,
-      projector: declaration.name,
-      generation,
-      key: hex(stream.root),
-    });
+    const own = { tenant: stream.tenant, projector: declaration.name, generation, key: hex(stream.root) };
+    const current = await this.#row(own, place);
     const response = await this.#ask(book, projector, place, current, false);
-    const rows = await this.#checked(response, book, projector, generation);
+    const rows = await this.#checked(response, book, projector, place, generation);
     for (const row of rows) this.#unstored.set(rowText(row), row);
     const over = (stored: boolean) => {
       for (const row of rows) {
         const text = rowText(row);
         this.#remove(text);
-        if (stored) this.#put(text, row);
+        if (stored) this.#put(text, { row, partition: place.partition.partition, epoch: place.epoch });
         if (this.#unstored.get(text) === row) this.#unstored.delete(text);
       }
     };
     const work = workOf({ projections: rows });
-    return effectOf(response, { work, committed: () => over(true), dropped: () => over(false) });
+    const position = book.pages.at(-1)!.position;
+    return effectOf(response, { work, position, committed: () => over(true), dropped: () => over(false) });
   }
 
   /** What it would store, from these events and the row that is there. */
@@ -76,15 +73,8 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     const key = { tenant: stream.tenant, projector: reactor.declaration.name, generation, key: hex(stream.root) };
     const current = await this.#parts.store.readProjection(key);
     const response = await this.#ask(book, reactor, place, current, true);
-    const rows = await this.#checked(response, book, reactor, generation);
+    const rows = await this.#checked(response, book, reactor, place, generation);
     return { projections: rows.map(projectionOf) };
-  }
-
-  /** Somebody else may have written: nothing that is remembered holds. */
-  forget(): void {
-    this.#unstored.clear();
-    this.#rows.clear();
-    this.#bytes = 0;
   }
 
   #ask(
@@ -111,6 +101,7 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     response: ProjectorResponse,
     book: EventBook,
     { declaration }: Reactor<'projector'>,
+    place: Place,
     generation: number,
   ): Promise<ProjectionRow[]> {
     const { limits } = this.#parts;
@@ -135,7 +126,7 @@ export class ProjectorCoordinator implements ReactionCoordinator {
         asReactionFault(projector, about, () => checkPayload(projection.projection, named, limits.payloadBytes));
         bytes += projection.projection!.value.length;
       }
-      const before = await this.#row({ tenant: stream.tenant, projector, generation, key });
+      const before = await this.#row({ tenant: stream.tenant, projector, generation, key }, place);
       if (!ordered && before !== undefined && !sameStream(before.stream, stream)) {
         throw fault(
           `${named}: the row ${key} belongs to ${streamText(before.stream)}, which wrote it first; let rows of different aggregates have keys of their own, or declare the projector ordered`,
@@ -160,33 +151,41 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     return [...rows.values()];
   }
 
-  async #row(key: ProjectionKey): Promise<ProjectionRow | undefined> {
+  async #row(key: ProjectionKey, { partition: { partition }, epoch }: Place): Promise<ProjectionRow | undefined> {
     const text = rowText(key);
     const unstored = this.#unstored.get(text);
     if (unstored !== undefined) return unstored;
-    if (this.#rows.has(text)) {
-      const row = this.#rows.get(text);
+    const remembered = this.#rows.get(text);
+    // Between two leases of a partition others may have written.
+    if (remembered?.partition === partition && remembered.epoch === epoch) {
       this.#remove(text);
-      this.#put(text, row);
-      return row;
+      this.#put(text, remembered);
+      return remembered.row;
     }
     const row = await this.#parts.store.readProjection(key);
-    this.#put(text, row);
+    this.#put(text, { row, partition, epoch });
     return row;
   }
 
-  #put(text: string, row: ProjectionRow | undefined): void {
+  #put(text: string, remembered: Remembered): void {
     this.#remove(text);
-    this.#rows.set(text, row);
-    this.#bytes += rowBytes(text, row);
+    this.#rows.set(text, remembered);
+    this.#bytes += rowBytes(text, remembered.row);
     while (this.#bytes > REMEMBERED_BYTES) this.#remove(this.#rows.keys().next().value!);
   }
 
   #remove(text: string): void {
     if (!this.#rows.has(text)) return;
-    this.#bytes -= rowBytes(text, this.#rows.get(text));
+    this.#bytes -= rowBytes(text, this.#rows.get(text)!.row);
     this.#rows.delete(text);
   }
+}
+
+/** A row as it was stored while a partition was held. */
+interface Remembered {
+  row: ProjectionRow | undefined;
+  partition: number;
+  epoch: number;
 }
 
 function rowBytes(text: string, row: ProjectionRow | undefined): number {

@@ -51,6 +51,8 @@ export interface Effect {
   expectations: Unit['expectations'];
   snapshots: Unit['snapshots'];
   work: Pick<WorkPart, 'outboxAdded' | 'outboxChanged' | 'timers' | 'timersEnded' | 'projections'>;
+  /** Of the last event that it handles; 0 for what no event brought. */
+  position: number;
   /** As the component gave it; `undefined` when it was not asked. */
   response: ReactionMessages[ReactorKind]['response'] | undefined;
   /** The unit is stored. */
@@ -72,6 +74,7 @@ export function effectOf(response: Effect['response'], parts: Partial<Effect> = 
     expectations: [],
     snapshots: [],
     work: workOf({}),
+    position: 0,
     response,
     committed: NOTHING,
     dropped: NOTHING,

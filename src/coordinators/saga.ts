@@ -29,7 +29,8 @@ export class SagaCoordinator implements ReactionCoordinator {
   async handle(occasion: Occasion, reactor: Reactor, place: Place): Promise<Effect> {
     assert(occasion.kind === 'events', 'a saga is handed events');
     const response = await this.#ask(occasion.book, reactor as Reactor<'saga'>, place, false);
-    return effectOf(response, { work: workOf({ outboxAdded: this.#rows(occasion.book, response, reactor, place) }) });
+    const work = workOf({ outboxAdded: this.#rows(occasion.book, response, reactor, place) });
+    return effectOf(response, { work, position: occasion.book.pages[0]!.position });
   }
 
   /** What it would want; nothing is stored or sent. */

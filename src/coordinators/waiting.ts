@@ -45,7 +45,13 @@ export interface WaitingParts {
   limits: { waitingCommands: number };
 }
 
-export type WaitingMode = 'simple' | 'cascade';
+export type WaitingMode =
+  /** For synchronous projectors. */
+  | 'simple'
+  /** For everything that follows. */
+  | 'cascade'
+  /** For every reactor of a kind. */
+  | ReactorKind;
 
 /** Rounds after something moved here, and rounds for what moves elsewhere. */
 const SOON_MS = 2;
@@ -336,7 +342,7 @@ class Following {
           if (!(await this.#handled(this.#events[next]!, definition, round))) return false;
         }
       }
-      if (this.#mode === 'simple') return true;
+      if (this.#mode !== 'cascade') return true;
       if (!(await this.#sent())) return false;
       if (!(await this.#descend())) return true;
       // Events that came meanwhile; what was handled stays handled.
@@ -363,7 +369,8 @@ class Following {
 
   #waitsFor({ kind, sync, paused }: SubscriptionDefinition): boolean {
     if (kind === 'relay' || kind === 'stream') return false;
-    return !paused && (this.#mode === 'cascade' || (kind === 'projector' && sync));
+    if (this.#mode === 'simple') return !paused && kind === 'projector' && sync;
+    return !paused && (this.#mode === 'cascade' || this.#mode === kind);
   }
 
   async #handled({ cover, page }: Followed, definition: SubscriptionDefinition, round: Round): Promise<boolean> {

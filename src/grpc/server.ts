@@ -11,18 +11,45 @@ import {
 } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { ComponentHostDefinition } from '../gen/daybook/v1/component.ts';
-import { BusinessCoordinatorDefinition } from '../gen/daybook/v1/coordinators.ts';
+import { ControlDefinition } from '../gen/daybook/v1/control.ts';
+import {
+  BusinessCoordinatorDefinition,
+  ProcessManagerCoordinatorDefinition,
+  ProjectorCoordinatorDefinition,
+  SagaCoordinatorDefinition,
+} from '../gen/daybook/v1/coordinators.ts';
+import { DeadLettersDefinition } from '../gen/daybook/v1/dead_letters.ts';
 import { CommandGatewayDefinition } from '../gen/daybook/v1/gateway.ts';
 import { PayloadsDefinition } from '../gen/daybook/v1/payloads.ts';
+import { PositionsDefinition } from '../gen/daybook/v1/positions.ts';
+import { ProjectionsDefinition } from '../gen/daybook/v1/projections.ts';
 import { EventQueryDefinition, EventStreamDefinition } from '../gen/daybook/v1/query.ts';
 import { type BusinessServiceParts, businessService } from './business.ts';
 import { type ComponentHostParts, componentHostService } from './component-host.ts';
+import { type ControlServiceParts, controlService } from './control.ts';
+import {
+  type CoordinatorsParts,
+  processManagerCoordinatorService,
+  projectorCoordinatorService,
+  sagaCoordinatorService,
+} from './coordinators.ts';
+import { type DeadLettersServiceParts, deadLettersService } from './dead-letters.ts';
 import { type GenericService, serverDefinition } from './definition.ts';
 import { gatewayService } from './gateway.ts';
 import { type PayloadsParts, payloadsService } from './payloads.ts';
+import { type PositionsParts, positionsService } from './positions.ts';
+import { type ProjectionsServiceParts, projectionsService } from './projections.ts';
 import { eventStreamService, type QueryServiceParts, queryService } from './query.ts';
 
-export type ServerParts = BusinessServiceParts & QueryServiceParts & PayloadsParts & ComponentHostParts;
+export type ServerParts = BusinessServiceParts &
+  QueryServiceParts &
+  PayloadsParts &
+  ComponentHostParts &
+  ProjectionsServiceParts &
+  DeadLettersServiceParts &
+  ControlServiceParts &
+  CoordinatorsParts &
+  PositionsParts;
 
 export interface ApiServer {
   /** The address that was bound, `host:port`; absent when it does not listen there. */
@@ -51,9 +78,16 @@ export async function openServer(
   const services: [GenericService, UntypedServiceImplementation][] = [
     [CommandGatewayDefinition, gatewayService(parts, closing.signal)],
     [BusinessCoordinatorDefinition, businessService(parts)],
+    [ProjectorCoordinatorDefinition, projectorCoordinatorService(parts)],
+    [SagaCoordinatorDefinition, sagaCoordinatorService(parts)],
+    [ProcessManagerCoordinatorDefinition, processManagerCoordinatorService(parts)],
+    [PositionsDefinition, positionsService(parts)],
     [EventQueryDefinition, queryService(parts)],
     [EventStreamDefinition, eventStreamService(parts)],
     [PayloadsDefinition, payloadsService(parts)],
+    [ProjectionsDefinition, projectionsService(parts, closing.signal)],
+    [DeadLettersDefinition, deadLettersService(parts)],
+    [ControlDefinition, controlService(parts, closing.signal)],
     [ComponentHostDefinition, componentHostService(parts)],
   ];
   for (const [service, implementation] of services) {

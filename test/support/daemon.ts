@@ -16,8 +16,17 @@ import {
   type ComponentMessage,
   type CoordinatorMessage,
 } from '../../src/gen/daybook/v1/component.ts';
-import { BusinessCoordinatorDefinition } from '../../src/gen/daybook/v1/coordinators.ts';
+import { ControlDefinition } from '../../src/gen/daybook/v1/control.ts';
+import {
+  BusinessCoordinatorDefinition,
+  ProcessManagerCoordinatorDefinition,
+  ProjectorCoordinatorDefinition,
+  SagaCoordinatorDefinition,
+} from '../../src/gen/daybook/v1/coordinators.ts';
+import { DeadLettersDefinition } from '../../src/gen/daybook/v1/dead_letters.ts';
 import { CommandGatewayDefinition } from '../../src/gen/daybook/v1/gateway.ts';
+import { PositionsDefinition } from '../../src/gen/daybook/v1/positions.ts';
+import { ProjectionsDefinition } from '../../src/gen/daybook/v1/projections.ts';
 import { EventQueryDefinition, EventStreamDefinition } from '../../src/gen/daybook/v1/query.ts';
 import { type GenericService, serviceDefinition } from '../../src/grpc/definition.ts';
 import { type Daemon, startDaemon } from '../../src/main.ts';
@@ -76,6 +85,13 @@ const SERVICES: { [name: string]: GenericService } = {
   query: EventQueryDefinition,
   stream: EventStreamDefinition,
   host: ComponentHostDefinition,
+  positions: PositionsDefinition,
+  projectorCoordinator: ProjectorCoordinatorDefinition,
+  sagaCoordinator: SagaCoordinatorDefinition,
+  processManagerCoordinator: ProcessManagerCoordinatorDefinition,
+  projections: ProjectionsDefinition,
+  deadLetters: DeadLettersDefinition,
+  control: ControlDefinition,
 };
 
 /** Calls by `service.method`, with the generated messages as they are. */
