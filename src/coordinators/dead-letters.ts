@@ -152,12 +152,13 @@ export class DeadLettersCoordinator {
     const definitions = await this.#definitions('');
     const row = await this.#change(id, caller, async (found) => {
       if (isOutput(found)) return undefined;
+      const again = this.#replayed(found);
       const [event] = await this.#waiting(found.row, definitions, 1);
       if (event === undefined) {
         throw notFound('nothing of this key has failed and is still to be handled: there is nothing to discard');
       }
       const next = { position: event.pages[0]!.position + 1, reason: '', message: '' };
-      return { ...this.#replayed(found), ...next } as ParkedKey;
+      return { ...again, ...next } as ParkedKey;
     });
     const { subscription, generation, position, attempts } = row;
     const what = id.kind === 'parked' ? { key: id.key } : { index: id.outbox.index };
