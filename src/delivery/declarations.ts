@@ -74,7 +74,8 @@ export function rebuiltDefinition(newest: SubscriptionDefinition, startAfter: nu
 }
 
 function partitionsOf({ ordered, partitions }: ReactorDeclaration): number {
-  return ordered ? 1 : partitions;
+  // One partition is what an ordered projector has, and nothing else: a failing event there holds up the whole log.
+  return ordered ? 1 : Math.max(2, partitions);
 }
 
 function sameFilter(a: { domains: readonly string[]; types: readonly string[] }, b: typeof a): boolean {

@@ -114,6 +114,7 @@ export class Delivery {
     for (const rebuild of this.#rebuilds.values()) rebuild.stop();
     const releasing = (async () => {
       await this.#reconciling?.catch(() => {});
+      for (const rebuild of this.#rebuilds.values()) rebuild.stop();
       await Promise.all(
         [...this.#subscriptions.values()].map((subscription) =>
           subscription.release(subscription.partitions.map(({ key }) => key.partition)),
@@ -223,6 +224,9 @@ export class Delivery {
         generation: declaration.generation,
         version: declaration.version,
       })),
+      replacing: [...this.#rebuilds]
+        .filter(([, rebuild]) => rebuild.holds(rebuild.previous))
+        .map(([name, { previous }]) => ({ name, generation: previous })),
       heartbeatAtMicros: 0,
     };
   }
@@ -353,6 +357,12 @@ export class Delivery {
     const surplus = subscription.partitions.filter(({ key }) => !mine(key.partition)).map(({ key }) => key.partition);
     // When no daemon can reach the component, everything stays where it is until one can.
     if (hosted && surplus.length > 0) await subscription.release(surplus);
+    // What a release that failed, or a rebuild that did not come about, has left behind.
+    for (const row of cursors) {
+      if (row.subscription !== name || row.generation !== generation || row.owner !== instance) continue;
+      const left = !mine(row.partition) && subscription.partition(row.partition) === undefined;
+      if (left && !this.#stopped) await store.release(row, row.epoch);
+    }
     const taken: AcquiredPartition[] = [];
     for (let partition = 0; partition < partitions; partition++) {
       const held = subscription.partition(partition);
@@ -374,14 +384,17 @@ export class Delivery {
   #membersFor(definition: SubscriptionDefinition): { members: string[]; hosted: boolean } {
     const all = this.#instances.length > 0 ? this.#instances : [this.#describe()];
     const own = this.#describe();
-    const hosting = all
-      .map((other) => (other.instance === own.instance ? own : other))
-      .filter(({ components }) =>
-        components.some(
-          (component) =>
-            component.name === definition.name && component.kind === definition.kind && serves(component, definition),
-        ),
-      );
+    const known = all.map((other) => (other.instance === own.instance ? own : other));
+    const replacing = known.find((other) =>
+      other.replacing.some(({ name, generation }) => name === definition.name && generation === definition.generation),
+    );
+    if (replacing !== undefined) return { members: [replacing.instance], hosted: true };
+    const hosting = known.filter(({ components }) =>
+      components.some(
+        (component) =>
+          component.name === definition.name && component.kind === definition.kind && serves(component, definition),
+      ),
+    );
     const hosted = hosting.length > 0;
     const useful = hosted ? hosting : definition.kind === 'projector' ? [] : all;
     return { members: useful.map(({ instance }) => instance).sort(), hosted };
@@ -413,16 +426,18 @@ export class Delivery {
         this.#rebuilds.delete(name);
       }
       if (active === next.generation) {
-        running?.stop();
+        running?.over();
         this.#rebuilds.delete(name);
       } else if (!this.#rebuilds.has(name)) {
         const subscription = this.#subscriptions.get(textOf(name, next.generation))!;
         const rebuild = new Rebuild({
           ...this.#parts,
           instance: this.#options.instance,
+          leaseMs: this.#options.limits.leaseMs,
           previous: active,
           next: subscription,
           old: () => this.subscription(name, active),
+          onHolding: () => void this.#leases.renew(),
           onSwitched: () => this.#kick(),
         });
         this.#rebuilds.set(name, rebuild);

@@ -166,7 +166,9 @@ export class Dispatcher {
 
   #claim(row: OutboxRow, command: CommandBook | undefined): Claim {
     const { incarnation, subscription, generation, position, index, target } = row;
-    const key = [incarnation, subscription, generation, position, index].join('/');
+    const parts = [incarnation, subscription, generation, position, index];
+    // A notification that was refused stays as a dead letter, and may be refused again when it is replayed.
+    const key = (row.kind === 'notification' ? [...parts, row.version] : parts).join('/');
     return {
       key: { tenant: target.tenant, kind: 'reaction', key },
       work: (rejection) => {
@@ -223,8 +225,9 @@ export class Dispatcher {
   }
 
   async #failed(row: OutboxRow, thrown: unknown): Promise<void> {
-    if (this.#stopped || thrown instanceof ClaimLost || thrown instanceof Fenced) return;
-    if (this.#partition.signal.aborted) return;
+    if (this.#stopped || this.#partition.signal.aborted) return;
+    // The row is not as it was; it is looked for again, though not in haste.
+    if (thrown instanceof ClaimLost || thrown instanceof Fenced) return this.#later(row.lane);
     const error = asDaybookError(thrown);
     if (!counts(error) && !(error instanceof HostLost && row.kind !== 'command')) return this.#later(row.lane);
     const { state, delayMs } = this.#partition.parked.after(row.attempts + 1);

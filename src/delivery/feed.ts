@@ -20,6 +20,8 @@ export interface FeedOptions {
   filter: LogFilter;
   /** How far it may go now; Infinity is the end. */
   limit: () => number;
+  /** It offers nothing now. */
+  held: () => boolean;
   /** A partition takes no more while the others are at the log's end. True: it is not this feed's any more. */
   onFull: (partition: Partition) => boolean;
   /** It has come this far. */
@@ -38,7 +40,6 @@ export class Feed {
   /** Every member was offered everything up to here. */
   #position: number;
   #live = false;
-  #holds = 0;
 
   constructor(parts: FeedParts, options: FeedOptions, members: Iterable<Partition>, after: number) {
     this.#parts = parts;
@@ -64,15 +65,6 @@ export class Feed {
   stop(): void {
     this.#stopping.abort(new Error('the feed has ended'));
     this.members.clear();
-  }
-
-  /** Offers nothing more until as often released. */
-  hold(): void {
-    this.#holds++;
-  }
-
-  release(): void {
-    this.#holds--;
   }
 
   async #run(): Promise<void> {
@@ -108,9 +100,10 @@ export class Feed {
     await this.#mayPass(last);
     const number = partitionOf(ordering, cover, partitions);
     let member = this.members.get(number);
-    while (member?.full && !this.#stopping.signal.aborted) {
-      if (this.#live && onFull(member)) break;
+    while (member?.full && !member.stopped && !this.#stopping.signal.aborted) {
+      if ((this.#live || member.waitsForOthers) && onFull(member)) break;
       await member.room();
+      await this.#mayPass(last);
       member = this.members.get(number);
     }
     if (this.#stopping.signal.aborted) throw this.#stopping.signal.reason;
@@ -121,7 +114,8 @@ export class Feed {
 
   async #mayPass(position: number): Promise<void> {
     const { signal } = this.#stopping;
-    while ((this.#holds > 0 || position > this.#options.limit()) && !signal.aborted) {
+    const { held, limit } = this.#options;
+    while ((held() || position > limit()) && !signal.aborted) {
       await sleep(this.#parts.runtime, LIMIT_MS, signal).catch(() => {});
     }
   }

@@ -10,6 +10,8 @@ export interface InstanceBody {
   domains: string[];
   /** Projectors, sagas and process managers that it can reach now. */
   components: { name: string; kind: string; generation: number; version: number }[];
+  /** Generations that it is about to replace, by name: nobody else holds their partitions meanwhile. */
+  replacing: { name: string; generation: number }[];
   /** By the store's clock. */
   heartbeatAtMicros: number;
 }
@@ -20,5 +22,5 @@ export function describeInstance(body: InstanceBody): Uint8Array {
 
 export function readInstance({ instance, body, heartbeatAtMicros }: InstanceRow): InstanceBody {
   const read = JSON.parse(Buffer.from(body).toString()) as InstanceBody;
-  return { ...read, instance, heartbeatAtMicros };
+  return { ...read, replacing: read.replacing ?? [], instance, heartbeatAtMicros };
 }

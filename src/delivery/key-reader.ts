@@ -19,7 +19,7 @@ const READ_BYTES = 256 * 1024;
 export class KeyReader {
   readonly #store: EventStore;
   readonly #place: KeyPlace;
-  readonly #found: KeyEvent[] = [];
+  readonly #found: { cover: Cover | undefined; page: EventPage }[] = [];
   /** Everything of the key up to here was found. */
   #through = 0;
 
@@ -34,7 +34,7 @@ export class KeyReader {
     for (;;) {
       while (this.#found.length > 0 && this.#found[0]!.page.position < from) this.#found.shift();
       const head = this.#found[0];
-      if (head !== undefined) return head.page.position <= to ? head : undefined;
+      if (head !== undefined) return head.page.position <= to ? this.#whole(head) : undefined;
       if (this.#through >= to) return undefined;
       await this.#read(to);
     }
@@ -53,15 +53,24 @@ export class KeyReader {
   async #readStream(stream: StreamKey, to: number): Promise<void> {
     const sequence = await firstAfter(this.#store, stream, this.#through);
     const { pages } = await this.#store.readStream(stream, { from: sequence, maxBytes: READ_BYTES });
-    // What a page belongs to besides its stream is in the log.
     const wanted = pages.filter(({ position }) => position <= to).slice(0, READ_EVENTS);
-    for (const { position } of wanted) {
-      const filter = { tenant: stream.tenant };
-      const read = await this.#store.readLog({ after: position - 1, to: position, filter, maxEvents: 1, maxBytes: 1 });
-      for (const book of read.books) for (const page of book.pages) this.#found.push({ cover: book.cover!, page });
-    }
+    for (const page of wanted) this.#found.push({ cover: undefined, page });
     this.#through = wanted.length < pages.length || pages.length === 0 ? to : pages.at(-1)!.position;
     if (wanted.length === READ_EVENTS) this.#through = wanted.at(-1)!.position;
+  }
+
+  /** What a page of a stream belongs to besides is in the log: looked for when its turn has come. */
+  async #whole({ cover, page }: { cover: Cover | undefined; page: EventPage }): Promise<KeyEvent> {
+    if (cover !== undefined) return { cover, page };
+    const { position } = page;
+    const read = await this.#store.readLog({
+      after: position - 1,
+      to: position,
+      filter: {},
+      maxEvents: 1,
+      maxBytes: 1,
+    });
+    return { cover: read.books[0]!.cover!, page };
   }
 
   async #readLog(filter: LogFilter, to: number): Promise<void> {

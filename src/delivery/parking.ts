@@ -3,15 +3,15 @@
 
 import { HostLost } from '../component.ts';
 import { emptyWork } from '../coordinators/reaction.ts';
-import { asDaybookError, type DaybookError } from '../errors.ts';
-import { type AfterFailure, afterFailure, counts, sentenceOf } from '../model/failure.ts';
+import { asDaybookError, DaybookError } from '../errors.ts';
+import { type AfterFailure, afterFailure, counts, sentence, sentenceOf } from '../model/failure.ts';
 import { retryDelayMs } from '../model/retry.ts';
 import type { Timer } from '../runtime.ts';
 import type { OrderingKey, ParkedKey, Unit } from '../store.ts';
 import { type KeyEvent, KeyReader } from './key-reader.ts';
 import type { Partition } from './partition.ts';
 import type { DeliveryParts, RetryKind, SubscriptionContext } from './parts.ts';
-import { Fenced } from './units.ts';
+import { Fenced, readStubbornly } from './units.ts';
 
 interface Entry {
   /** As it is stored. */
@@ -23,6 +23,8 @@ interface Entry {
   uncounted: number;
   /** By the store's clock. */
   dueAtMicros: number;
+  /** Order of the last probes. */
+  probed: number;
 }
 
 export interface ParkingFailure {
@@ -37,6 +39,8 @@ export interface ParkingFailure {
 const SUSPECT = 'COMPONENT_UNAVAILABLE';
 const UNCOUNTED = { tries: Infinity, minMs: 100, maxMs: 5000 };
 const LIST_ROWS = 500;
+/** Until a rebuild may go on with what its predecessor has not handled. */
+const GATED_MICROS = 50_000;
 
 export class Parking {
   readonly #parts: DeliveryParts;
@@ -46,7 +50,8 @@ export class Parking {
   #timer: Timer | undefined;
   /** Of the first that may run; Infinity: none. */
   #nextDueMicros = Infinity;
-  #stopped = false;
+  #probes = 0;
+  #closed = false;
 
   constructor(
     parts: DeliveryParts,
@@ -58,7 +63,7 @@ export class Parking {
     this.#subscription = subscription;
     this.#partition = partition;
     for (const row of rows) this.#put(row);
-    this.#schedule();
+    this.#schedule(parts.storeClock());
   }
 
   /** Keys that failed and are not handled since. */
@@ -102,7 +107,6 @@ export class Parking {
   /** From the event at the position on the key is held up. */
   async park(key: OrderingKey, position: number, failure: ParkingFailure): Promise<void> {
     const now = this.#parts.storeClock();
-    const before = this.#entries.get(key)?.row;
     const row: ParkedKey = {
       partition: this.#partition.key,
       key,
@@ -117,8 +121,17 @@ export class Parking {
       message: sentence(failure.message),
       version: 0,
     };
-    await this.#partition.commit(this.#unit([{ version: before?.version ?? 0, row }]));
-    await this.#reread(key);
+    for (let stored = false; !stored; ) {
+      const version = this.#entries.get(key)?.row.version ?? 0;
+      try {
+        await this.#partition.commit(this.#unit([{ version, row }]));
+        stored = true;
+      } catch (error) {
+        // A row that had drained may have gone with the cursor meanwhile.
+        if (await this.#partition.lost(error)) return;
+      }
+      await this.#reread(key);
+    }
     if (failure.reason !== SUSPECT) this.#subscription.parkedOne();
     this.#subscription.progressed();
   }
@@ -126,9 +139,10 @@ export class Parking {
   /** Starts what is due, as far as there is room. */
   pump(): void {
     const now = this.#parts.storeClock();
-    if (this.#stopped) return;
+    if (this.#closed) return;
     if (now < this.#nextDueMicros) {
-      if (this.#timer === undefined && this.#nextDueMicros !== Infinity) this.#schedule();
+      // A timer may come a little early.
+      if (this.#timer === undefined && this.#nextDueMicros !== Infinity) this.#schedule(now);
       return;
     }
     for (const [key, entry] of this.#entries) {
@@ -138,18 +152,21 @@ export class Parking {
       else if (this.#partition.inHand >= this.#parts.limits.partitionConcurrency) return;
       else void this.run(key, { exclusive: false, written: false });
     }
-    this.#schedule();
+    this.#schedule(now);
   }
 
-  /** A key whose success would show that an outage is over; those that are tried again first. */
+  /** A key whose success would show that an outage is over: never the same twice in a row, it may fail for a reason of its own. */
   candidate(): OrderingKey | undefined {
-    let dead: OrderingKey | undefined;
-    for (const [key, { row, running }] of this.#entries) {
-      if (running) continue;
-      if (row.state === 'retrying') return key;
-      if (row.state === 'dead') dead ??= key;
+    let best: Entry | undefined;
+    for (const entry of this.#entries.values()) {
+      const { row, running, probed } = entry;
+      if (running || row.state === 'draining') continue;
+      const better = best === undefined || (best.row.state === 'dead' && row.state !== 'dead');
+      if (better || (row.state === best!.row.state && probed < best!.probed)) best = entry;
     }
-    return dead;
+    if (best === undefined) return undefined;
+    best.probed = ++this.#probes;
+    return best.row.key;
   }
 
   /** The retry lane of one key, as far as it comes. */
@@ -172,7 +189,7 @@ export class Parking {
 
   /** Rows may have been replayed or discarded by anybody. */
   async refresh(): Promise<void> {
-    if (this.#stopped) return;
+    if (this.#closed) return;
     const partition = this.#partition.key;
     for (let after: ParkedKey | undefined; ; ) {
       const rows = await this.#parts.store.listParked({ partition, limit: LIST_ROWS, ...(after && { after }) });
@@ -185,7 +202,7 @@ export class Parking {
       if (rows.length < LIST_ROWS) break;
       after = rows.at(-1)!;
     }
-    this.#schedule();
+    this.#schedule(this.#parts.storeClock());
     this.#subscription.kick(this.#partition);
   }
 
@@ -197,14 +214,15 @@ export class Parking {
     }
   }
 
-  stop(): void {
-    this.#stopped = true;
+  /** Nothing new begins; what is in hand is stored. */
+  close(): void {
+    this.#closed = true;
     this.#timer?.cancel();
   }
 
   async #running(key: OrderingKey, work: (entry: Entry, reader: KeyReader) => Promise<void>): Promise<void> {
     const entry = this.#entries.get(key);
-    if (entry === undefined || entry.running || this.#stopped) return;
+    if (entry === undefined || entry.running || this.#closed) return;
     entry.running = true;
     try {
       await this.#partition.track(() =>
@@ -213,23 +231,29 @@ export class Parking {
     } catch (thrown) {
       const error = asDaybookError(thrown);
       if (!counts(error)) this.#later(entry);
-      else if (!this.#stopped) this.#subscription.restart(this.#partition, error);
+      else if (!this.#partition.stopped) this.#subscription.restart(this.#partition, error);
     } finally {
       entry.running = false;
-      this.#schedule();
+      this.#schedule(this.#parts.storeClock());
       this.#subscription.kick(this.#partition);
     }
   }
 
   /** True: an event was handled, or the row was changed by others, and there may be more. */
   async #tryNext(entry: Entry, reader: KeyReader, kind: RetryKind, written: boolean): Promise<boolean> {
-    if (this.#stopped || !this.#subscription.mayRetry(kind)) return false;
-    if (entry.row.state === 'draining' || (entry.row.state === 'dead' && kind !== 'probe')) return false;
+    if (this.#closed || !this.#subscription.mayRetry(kind)) return false;
+    const { row } = entry;
+    // Discarded, or it has drained.
+    if (this.#entries.get(row.key) !== entry || row.state === 'draining') return false;
+    if (row.state === 'dead' && kind !== 'probe') return false;
     const looked = this.#partition.scanned;
-    const event = await this.#nextWanted(entry.row, reader, looked);
+    const event = await this.#nextWanted(row, reader, looked);
     // What came while it was looking is its own as well.
     if (event === undefined) return entry.offered > looked || this.#drain(entry);
-    const { row } = entry;
+    if (!this.#subscription.mayHandle(event.cover, event.page.position)) {
+      entry.dueAtMicros = this.#parts.storeClock() + GATED_MICROS;
+      return false;
+    }
     if (kind === 'exclusive' && !written && !(await this.#write(entry, { ...row, attempts: row.attempts + 1 })))
       return true;
     const attempt = kind === 'exclusive' ? entry.row.attempts : row.attempts + 1;
@@ -237,12 +261,13 @@ export class Parking {
     const book = { cover, snapshot: undefined, pages: [page], nextSequence: page.sequence + 1, consistencyToken: '' };
     let effect: Awaited<ReturnType<SubscriptionContext['handle']>>;
     try {
-      effect = await this.#subscription.handle(book, this.#partition.place(row.key, attempt, page.position));
+      const replaying = this.#subscription.replays(cover, page.position);
+      effect = await this.#subscription.handle(book, this.#partition.place(row.key, attempt, replaying));
     } catch (thrown) {
       await this.#failed(entry, page.position, asDaybookError(thrown), kind, attempt);
       return false;
     }
-    if (this.#stopped) {
+    if (this.#partition.stopped) {
       effect?.dropped();
       return false;
     }
@@ -263,6 +288,11 @@ export class Parking {
     } catch (error) {
       effect?.dropped();
       if (error instanceof Fenced && error.conflict) return true;
+      if (error instanceof DaybookError) {
+        // The store cannot hold what the component wants.
+        await this.#failed(entry, page.position, error, kind, attempt);
+        return false;
+      }
       if (await this.#partition.lost(error)) return false;
       await this.#reread(row.key);
       return true;
@@ -285,7 +315,7 @@ export class Parking {
   }
 
   async #failed(entry: Entry, position: number, error: DaybookError, kind: RetryKind, attempt: number): Promise<void> {
-    if (this.#stopped) return;
+    if (this.#partition.stopped) return;
     const { row } = entry;
     const lost = error instanceof HostLost;
     if (kind === 'probe' || (!lost && (!counts(error) || this.#subscription.suspended))) {
@@ -340,7 +370,7 @@ export class Parking {
     } catch (error) {
       if (await this.#partition.lost(error)) return false;
       await this.#reread(row.key);
-      this.#partition.passOver(row.key);
+      if (this.holds(row.key)) this.#partition.passOver(row.key);
       return true;
     }
     if (this.#entries.has(row.key)) await this.#reread(row.key);
@@ -373,34 +403,36 @@ export class Parking {
 
   /** The store gives the version on which the next change builds. */
   async #reread(key: OrderingKey): Promise<void> {
-    const row = await this.#parts.store.readParked(this.#partition.key, key);
-    if (row === undefined) this.#entries.delete(key);
-    else this.#put(row);
+    const { key: partition, signal } = this.#partition;
+    const row = await readStubbornly(this.#parts, signal, () => this.#parts.store.readParked(partition, key));
+    if (row !== undefined) return this.#put(row);
+    this.#entries.delete(key);
+    this.#partition.release(key);
   }
 
   #put(row: ParkedKey): void {
     const { dueAtMicros } = row;
     const entry = this.#entries.get(row.key);
-    if (entry === undefined) this.#entries.set(row.key, { row, running: false, offered: 0, uncounted: 0, dueAtMicros });
-    else {
+    if (entry === undefined) {
+      this.#entries.set(row.key, { row, running: false, offered: 0, uncounted: 0, dueAtMicros, probed: 0 });
+    } else {
       entry.row = row;
       entry.dueAtMicros = dueAtMicros;
     }
-    if (row.state === 'retrying' && dueAtMicros < this.#nextDueMicros) this.#schedule();
+    if (row.state === 'retrying' && dueAtMicros < this.#nextDueMicros) this.#schedule(this.#parts.storeClock());
   }
 
-  #schedule(): void {
+  #schedule(now: number): void {
     this.#timer?.cancel();
     this.#timer = undefined;
-    if (this.#stopped) return;
+    if (this.#closed) return;
     let next = Infinity;
     for (const entry of this.#entries.values()) if (mayRun(entry)) next = Math.min(next, entry.dueAtMicros);
     this.#nextDueMicros = next;
-    const delayMs = (next - this.#parts.storeClock()) / 1000;
     // What is due already starts with the next call, when the subscription lets it.
-    if (next === Infinity || delayMs <= 0) return;
+    if (next === Infinity || next <= now) return;
     // Timers count whole milliseconds: rather late than early.
-    this.#timer = this.#parts.runtime.after(Math.ceil(delayMs), () => {
+    this.#timer = this.#parts.runtime.after(Math.ceil((next - now) / 1000), () => {
       this.#timer = undefined;
       this.#subscription.kick(this.#partition);
     });
@@ -409,8 +441,4 @@ export class Parking {
 
 function mayRun({ row, running }: Entry): boolean {
   return row.state === 'retrying' && !running;
-}
-
-function sentence(message: string): string {
-  return message.replaceAll('\0', ' ').slice(0, 1000);
 }

@@ -3,7 +3,7 @@
 
 import { HostLost } from '../component.ts';
 import { type Effect, emptyWork, type Occasion, type Place } from '../coordinators/reaction.ts';
-import { asDaybookError, type DaybookError } from '../errors.ts';
+import { asDaybookError, DaybookError } from '../errors.ts';
 import { type Cover, type EventBook, type EventPage, pageBytes } from '../model/book.ts';
 import { counts } from '../model/failure.ts';
 import { orderingKey } from '../model/ordering.ts';
@@ -12,7 +12,7 @@ import { Window, type Windowed } from '../model/window.ts';
 import type { AcquiredPartition, OrderingKey, ParkedKey, PartitionKey, ProjectionRow, Unit } from '../store.ts';
 import { Parking } from './parking.ts';
 import type { DeliveryParts, SubscriptionContext } from './parts.ts';
-import { commitStubbornly, Fenced } from './units.ts';
+import { commitStubbornly, Fenced, readStubbornly } from './units.ts';
 
 /** Consecutive pages of one lane that came in one book. */
 interface EventItem extends Windowed {
@@ -73,6 +73,8 @@ export class Partition {
   readonly #window: Window<EventItem>;
   readonly #lanes = new Map<OrderingKey, Lane>();
   #ready: Lane[] = [];
+  /** Lanes whose first event another generation has to handle before. */
+  readonly #aside = new Set<Lane>();
   readonly #parking: Parking;
   /** Stored done marks that the cursor has not passed. */
   readonly #done: Set<number>;
@@ -130,6 +132,15 @@ export class Partition {
 
   get stopped(): boolean {
     return this.#stopped;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Nothing can be done before another generation has gone on. */
+  get waitsForOthers(): boolean {
+    return this.#aside.size > 0 && this.#inHand === 0 && this.#ready.length === 0;
   }
 
   /** Ends with this partition's lease. */
@@ -214,9 +225,18 @@ export class Partition {
       lane.ready = false;
       if (lane.queue.length === 0 || this.#parking.holds(lane.key)) continue;
       if (lane.suspect) this.#subscription.suspect(this, lane.key);
-      else void this.#run(lane);
+      else if (this.#mayHandle(lane.queue[0]!)) void this.#run(lane);
+      else this.#aside.add(lane);
     }
     if (this.#subscription.mayStart()) this.#parking.pump();
+  }
+
+  /** Another generation has gone on. */
+  recheck(): void {
+    for (const lane of this.#aside) {
+      this.#aside.delete(lane);
+      this.#enlist(lane);
+    }
   }
 
   /** One thing that the subscription counts as in hand, from outside the lanes: the retry lane. */
@@ -233,7 +253,11 @@ export class Partition {
   }
 
   /** Its turn to be tried alone has come: the attempt is written before the call. */
-  async trySuspect(key: OrderingKey): Promise<void> {
+  trySuspect(key: OrderingKey): Promise<void> {
+    return this.track(() => this.#trySuspect(key));
+  }
+
+  async #trySuspect(key: OrderingKey): Promise<void> {
     const lane = this.#lanes.get(key);
     const [head] = lane?.queue ?? [];
     if (lane !== undefined && head !== undefined && !this.#parking.holds(key)) {
@@ -264,6 +288,17 @@ export class Partition {
     }
   }
 
+  /** Whoever takes the partition next does not repeat what was finished out of order. */
+  async markFinished(): Promise<void> {
+    const work = emptyWork();
+    for (const position of this.#beyond) {
+      if (position > this.#position && !this.#done.has(position)) work.done.push({ partition: this.key, position });
+    }
+    if (this.#stopped || work.done.length === 0) return;
+    work.fences.push({ partition: this.key, epoch: this.epoch });
+    await this.commit(this.#unitOf(work));
+  }
+
   /** Everything that was offered is finished and stored. */
   get drained(): boolean {
     return this.#position >= this.#window.scanned;
@@ -272,14 +307,16 @@ export class Partition {
   /** Nothing new begins; what is in hand goes on. */
   close(): void {
     this.#closed = true;
-    this.#parking.stop();
+    this.#parking.close();
     for (const lane of this.#lanes.values()) {
       const [head] = lane.queue;
       const inHand = lane.busy ? head : undefined;
       for (const item of lane.queue) {
         if (item !== inHand && item.kind === 'trigger') item.reject(new Fenced('the partition was given back'));
       }
-      lane.queue = inHand === undefined ? [] : lane.queue.filter((item) => item.kind === 'events' || item === inHand);
+      // Of suspects it is still to be told that they are.
+      const kept = lane.busy || lane.suspect;
+      lane.queue = lane.queue.filter((item) => item === inHand || (kept && item.kind === 'events'));
     }
   }
 
@@ -296,17 +333,18 @@ export class Partition {
     for (const { effect } of this.#handled) effect.dropped();
     this.#handled = [];
     this.#lanes.clear();
+    this.#aside.clear();
     this.#ready = [];
     for (const resolve of [...this.#wantsRoom.splice(0), ...this.#idle.splice(0)]) resolve();
   }
 
-  place(key: OrderingKey, attempt: number, position: number): Place {
+  place(key: OrderingKey, attempt: number, replaying: boolean): Place {
     return {
       partition: this.key,
       epoch: this.epoch,
       key,
       attempt,
-      replaying: position > 0 && position <= this.#subscription.replayingThrough(this.key.partition),
+      replaying,
       scanned: this.#window.scanned,
       signal: this.#stopping.signal,
     };
@@ -334,6 +372,7 @@ export class Partition {
     if (lane === undefined) return;
     lane.held = false;
     this.#enlist(lane);
+    this.#forgetEmpty(lane);
   }
 
   /** Items that come from now on wait. */
@@ -347,6 +386,7 @@ export class Partition {
     if (lane === undefined) return;
     for (const item of lane.queue) if (item.kind === 'events') this.#window.finish(item);
     lane.queue = lane.queue.filter((item) => item.kind === 'trigger');
+    lane.held = false;
     this.#forgetEmpty(lane);
     this.#scheduleFlush();
     this.#wake();
@@ -356,10 +396,14 @@ export class Partition {
   async lost(error: unknown): Promise<boolean> {
     if (!(error instanceof Fenced)) throw error;
     if (this.#stopped) return true;
-    const held = await this.#subscription.stillHeld(this);
+    const held = await readStubbornly(this.#parts, this.signal, () => this.#subscription.stillHeld(this));
     if (held) return false;
     this.#subscription.giveUp(this, error.message);
     return true;
+  }
+
+  #mayHandle(item: EventItem | TriggerItem): boolean {
+    return item.kind === 'trigger' || this.#subscription.mayHandle(item.cover, item.last);
   }
 
   #lane(key: OrderingKey): Lane {
@@ -384,7 +428,8 @@ export class Partition {
   }
 
   *#itemsOf(cover: Cover, pages: EventPage[]): Generator<EventItem, void, void> {
-    const { maxPages } = this.#subscription;
+    const { gated } = this.#subscription;
+    const maxPages = gated ? 1 : this.#subscription.maxPages;
     for (let begin = 0; begin < pages.length; begin += maxPages) {
       const part = pages.slice(begin, begin + maxPages);
       const bytes = part.reduce((sum, page) => sum + pageBytes(page), 0);
@@ -428,7 +473,8 @@ export class Partition {
     for (let tries = 1; ; tries++) {
       let effect: Effect | undefined;
       try {
-        effect = await this.#subscription.handle(bookOf(items), this.place(lane.key, 1, items.at(-1)!.last));
+        const replaying = this.#subscription.replays(first.cover, first.last);
+        effect = await this.#subscription.handle(bookOf(items), this.place(lane.key, 1, replaying));
       } catch (thrown) {
         return this.#failed(lane, first, asDaybookError(thrown));
       }
@@ -437,8 +483,14 @@ export class Partition {
         lane.uncounted = 0;
         this.#subscription.succeeded();
       }
-      const stored = await this.#keep(lane, items, effect);
-      if (stored || this.#stopped) return;
+      try {
+        const stored = await this.#keep(lane, items, effect);
+        if (stored || this.#stopped) return;
+      } catch (thrown) {
+        // The store cannot hold what the component wants.
+        if (thrown instanceof DaybookError) return this.#failed(lane, first, thrown);
+        throw thrown;
+      }
       // The process's history was not as it was read.
       if (tries >= CONFLICT_TRIES) return this.#later(lane);
     }
@@ -448,10 +500,12 @@ export class Partition {
   #nextOf(lane: Lane): EventItem[] {
     const { maxPages } = this.#subscription;
     const items: EventItem[] = [];
+    const replays = ({ cover, last }: EventItem) => this.#subscription.replays(cover, last);
     let pages = 0;
     let bytes = 0;
     for (const item of lane.queue) {
       if (item.kind !== 'events') break;
+      if (items.length > 0 && (!this.#mayHandle(item) || replays(item) !== replays(items[0]!))) break;
       pages += item.pages.length;
       bytes += item.bytes;
       if (items.length > 0 && (pages > maxPages || bytes > this.#parts.limits.messageBytes / 2)) break;
@@ -517,7 +571,7 @@ export class Partition {
     for (let tries = 1; ; tries++) {
       let effect: Effect | undefined;
       try {
-        effect = await this.#subscription.handleTrigger(item.occasion, this.place(lane.key, 1, 0));
+        effect = await this.#subscription.handleTrigger(item.occasion, this.place(lane.key, 1, false));
       } catch (thrown) {
         const error = asDaybookError(thrown);
         if (!counts(error) && !(error instanceof HostLost)) return this.#later(lane);
@@ -618,15 +672,46 @@ export class Partition {
     this.#flushTimer = undefined;
     if (this.#moving !== undefined || this.#stopped) return;
     if (this.#handled.length === 0 && this.#window.prefix <= this.#position) return;
-    void this.#move(() => this.#store(this.#handled)).catch((thrown) => {
-      if (!this.#stopped) this.#subscription.restart(this, asDaybookError(thrown));
+    const handled = this.#handled;
+    this.#handled = [];
+    this.#handledBytes = 0;
+    void this.#move(() => this.#store(handled)).catch(async (thrown) => {
+      if (this.#stopped) return;
+      const error = asDaybookError(thrown);
+      if (thrown instanceof DaybookError) await this.#storeInHalves(handled).catch(() => {});
+      if (!this.#stopped) this.#subscription.restart(this, error);
     });
+  }
+
+  /** The store cannot hold something of this: the culprit is parked, the rest is stored or handled again. */
+  async #storeInHalves(handled: Handled[]): Promise<void> {
+    try {
+      await this.#store(handled);
+    } catch (thrown) {
+      if (!(thrown instanceof DaybookError) || this.#stopped) throw thrown;
+      const half = handled.length >>> 1;
+      if (half > 0) {
+        await this.#storeInHalves(handled.slice(0, half));
+        return this.#storeInHalves(handled.slice(half));
+      }
+      const item = handled[0]!.items[0]!;
+      const key = orderingKey(this.#subscription.ordering, item.cover);
+      const { state, delayMs } = this.#parking.after(1);
+      this.#subscription.failed(key, item.first, thrown, state === 'dead');
+      const { reason, message } = thrown;
+      await this.#parking.park(key, item.first, { attempts: 1, delayMs, reason, message, state });
+      // What follows was made from what cannot be stored: it is handled again.
+      throw new Fenced('a key was parked');
+    }
+  }
+
+  #unitOf(work: NonNullable<Unit['work']>): Unit {
+    const nothing = { appends: [], expectations: [], snapshots: [], outcomes: [] };
+    return { unitId: this.#parts.runtime.uuid(), ...nothing, work };
   }
 
   /** Rows of what was handled, in the unit that moves the cursor or marks what lies beyond. */
   async #store(handled: Handled[]): Promise<void> {
-    this.#handled = [];
-    this.#handledBytes = 0;
     const items = handled.flatMap((each) => each.items);
     const to = this.#window.prefixWith(new Set(items));
     const work = emptyWork();
@@ -642,23 +727,18 @@ export class Partition {
     }
     work.projections.push(...rows.values());
     if (work.cursors.length + rows.size > 0) {
-      const unit = {
-        unitId: this.#parts.runtime.uuid(),
-        appends: [],
-        expectations: [],
-        snapshots: [],
-        outcomes: [],
-        work,
-      };
       try {
-        await this.commit(unit);
+        await this.commit(this.#unitOf(work));
       } catch (error) {
         for (const { effect } of handled) effect.dropped();
         await this.lost(error);
         throw error;
       }
     }
-    for (const { effect } of handled) effect.committed();
+    for (const { effect } of handled) {
+      effect.committed();
+      this.#subscription.stored(effect, [], []);
+    }
     for (const { position } of work.done) this.#done.add(position);
     this.#finish(items);
     if (to > this.#position) this.#moved(to);

@@ -67,7 +67,12 @@ export interface SubscriptionContext {
   failed(key: OrderingKey, position: number, error: DaybookError, dead: boolean): void;
   /** A key was parked because of it. */
   parkedOne(): void;
-  replayingThrough(partition: number): number;
+  /** Another generation has handled it: that is what the component is told. */
+  replays(cover: Cover, position: number): boolean;
+  /** False: this generation is being built, and the one before it has not handled it yet. */
+  mayHandle(cover: Cover, position: number): boolean;
+  /** That may be false of some events now. */
+  readonly gated: boolean;
   /** `undefined`: nobody wants these pages after all. */
   handle(book: EventBook, place: Place): Promise<Effect | undefined>;
   /** `undefined`: not now. */

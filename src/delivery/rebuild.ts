@@ -1,30 +1,35 @@
-// A projector is built anew beside the running one. The new generation never goes beyond the old one's cursors, so whatever it is handed
-// was handled before. When it is close, the old one is held where it is, the new one catches up to exactly there, and one
-// transaction switches over: at each instant one of the two owns the next event.
+// A projector is built anew beside the running one. The new generation handles only what the old one has handled. When it is close, the
+// old one is held where it is, the new one catches up to exactly there, and one transaction switches over: at each instant one of the
+// two owns the next event.
 
+import type { Cover } from '../model/book.ts';
+import { type Ordering, orderingOf, partitionOf } from '../model/ordering.ts';
 import { type Runtime, sleep } from '../runtime.ts';
-import type { Store } from '../store.ts';
+import type { PartitionCursor, Store } from '../store.ts';
 import type { DeliveryLog } from './parts.ts';
-import type { Subscription } from './subscription.ts';
+import type { Predecessor, Subscription } from './subscription.ts';
 
 export interface RebuildOptions {
   store: Store;
   runtime: Runtime;
   log: DeliveryLog;
   instance: string;
+  leaseMs: number;
   /** The generation that readers get. */
   previous: number;
   next: Subscription;
   /** The old one on this daemon. */
   old: () => Subscription | undefined;
+  /** The others are to know that it holds the old one, or does not any more. */
+  onHolding: () => void;
   onSwitched: () => void;
 }
 
-const LOOK_MS = 100;
+const LOOK_MS = 50;
 const TELL_MS = 10_000;
 /** Closer than this, the hand-over is tried. */
 const CLOSE_EVENTS = 1000;
-/** The old one is not held longer. */
+/** The old one is not held longer, when no other daemon has to give back partitions before. */
 const HOLD_MS = 5000;
 /** After a hand-over that did not come about. */
 const PAUSE_MS = 2000;
@@ -35,18 +40,43 @@ export interface Progress {
   parked: number;
 }
 
+/** How far the old generation has come: its cursors, and what it finished out of order. */
+class Old implements Predecessor {
+  active = true;
+  end = 0;
+  #ordering: Ordering = 'stream';
+  readonly #positions = new Map<number, number>();
+  readonly #done = new Map<number, ReadonlySet<number>>();
+
+  hasHandled(cover: Cover, position: number): boolean {
+    if (position > this.end) return false;
+    const partition = partitionOf(this.#ordering, cover, this.#positions.size);
+    return position <= (this.#positions.get(partition) ?? 0) || this.#done.get(partition)?.has(position) === true;
+  }
+
+  update(cursors: readonly PartitionCursor[]): void {
+    this.#ordering = orderingOf('projector', cursors.length === 1);
+    for (const { partition, position } of cursors) {
+      this.#positions.set(partition, position);
+      this.end = Math.max(this.end, position);
+    }
+  }
+
+  finished(partition: number, positions: readonly number[]): void {
+    this.#done.set(partition, new Set(positions));
+    for (const position of positions) this.end = Math.max(this.end, position);
+  }
+}
+
 export class Rebuild {
   readonly #options: RebuildOptions;
   readonly #stopping = new AbortController();
-  /** Cursors of the old generation, by partition. */
-  #oldest = 0;
+  readonly #old = new Old();
   #holding = false;
 
   constructor(options: RebuildOptions) {
     this.#options = options;
-    const { next } = options;
-    next.replaying = Infinity;
-    next.limit = () => this.#oldest;
+    options.next.predecessor = this.#old;
   }
 
   /** That is built. */
@@ -54,7 +84,11 @@ export class Rebuild {
     return this.#options.next.generation;
   }
 
-  /** Its partitions are not to be taken by the usual way now. */
+  get previous(): number {
+    return this.#options.previous;
+  }
+
+  /** Partitions of this generation are not to be taken by the usual way now. */
   holds(generation: number): boolean {
     return this.#holding && generation === this.#options.previous;
   }
@@ -67,6 +101,13 @@ export class Rebuild {
     this.#stopping.abort(new Error('the rebuild has ended'));
   }
 
+  /** Readers get the new generation, whoever has switched over. */
+  over(): void {
+    this.stop();
+    this.#old.active = false;
+    this.#options.next.recheck();
+  }
+
   async #run(): Promise<void> {
     const { runtime, log, next, previous } = this.#options;
     const { signal } = this.#stopping;
@@ -76,6 +117,7 @@ export class Rebuild {
     while (!signal.aborted) {
       try {
         const progress = await this.#look();
+        if (progress === undefined) return this.#options.onSwitched();
         const elapsedMs = runtime.monotonicMs() - told.atMs;
         if (elapsedMs >= TELL_MS) {
           const rate = told.position < 0 ? 0 : ((progress.position - told.position) * 1000) / elapsedMs;
@@ -104,71 +146,90 @@ export class Rebuild {
     }
   }
 
-  async #look(): Promise<Progress> {
-    const { store, next, previous } = this.#options;
+  /** `undefined`: somebody has switched over. */
+  async #look(): Promise<Progress | undefined> {
+    const { store, next, previous, old } = this.#options;
     const cursors = await store.listCursors(next.name);
-    const positions = (generation: number) =>
-      cursors.filter((row) => row.generation === generation).map((row) => row.position);
-    this.#oldest = Math.min(...positions(previous));
+    const before = cursors.filter((row) => row.generation === previous);
+    this.#old.update(before);
+    // Who is not served goes nowhere: what it finished out of order stays as it is.
+    if (old()?.reactor?.available !== true) await this.#readFinished(before);
+    next.recheck();
+    if ((await store.activeGeneration(next.name)) !== previous) return undefined;
     const parked = (await store.countParked())
       .filter((row) => row.subscription === next.name && row.generation === next.generation)
       .reduce((sum, { count }) => sum + count, 0);
-    return { position: Math.min(...positions(next.generation)), target: this.#oldest, parked };
+    const least = (rows: PartitionCursor[]) => rows.reduce((a, { position }) => Math.min(a, position), Infinity);
+    const position = least(cursors.filter((row) => row.generation === next.generation));
+    return { position, target: least(before), parked };
+  }
+
+  async #readFinished(cursors: readonly PartitionCursor[]): Promise<void> {
+    for (const cursor of cursors) {
+      const done = await this.#options.store.listDone(cursor);
+      if (done.length > 0) this.#old.finished(cursor.partition, done);
+    }
   }
 
   async #handOver(): Promise<boolean> {
-    const { runtime, store, next, previous, log, onSwitched, old: find } = this.#options;
+    const { runtime, store, next, previous, log, leaseMs, onSwitched, onHolding, old: find } = this.#options;
     const begunMs = runtime.monotonicMs();
-    const late = () => this.#stopping.signal.aborted || runtime.monotonicMs() - begunMs > HOLD_MS;
+    // The others give back what they hold after their next heartbeat.
+    const late = () => this.#stopping.signal.aborted || runtime.monotonicMs() - begunMs > HOLD_MS + leaseMs / 2;
     const old = find();
     this.#holding = true;
+    onHolding();
+    let switched = false;
     try {
       if (!(await this.#hold(old, late))) return false;
       const cursors = (await store.listCursors(next.name)).filter((row) => row.generation === previous);
-      const frozen = Math.max(...cursors.map(({ position }) => position));
-      next.replaying = frozen;
-      this.#oldest = frozen;
+      this.#old.update(cursors);
+      await this.#readFinished(cursors);
+      next.recheck();
       while (!late()) {
         for (const partition of next.partitions) partition.hurry();
-        if (await store.switchGeneration(next.name, previous, next.generation)) {
-          next.limit = () => Infinity;
-          log.info(
-            {
-              projector: next.name,
-              generation: next.generation,
-              previous,
-              position: frozen,
-              held_ms: Math.round(runtime.monotonicMs() - begunMs),
-            },
-            'rebuild: switched over; readers get the new generation',
-          );
-          onSwitched();
-          return true;
-        }
+        switched = await store.switchGeneration(next.name, previous, next.generation);
+        if (switched) break;
         await sleep(runtime, 5, this.#stopping.signal);
       }
-      next.replaying = Infinity;
-      return false;
+      if (!switched) return false;
+      // Not another event for it.
+      old?.stop();
+      this.over();
+      const held_ms = Math.round(runtime.monotonicMs() - begunMs);
+      const about = { projector: next.name, generation: next.generation, previous, position: this.#old.end, held_ms };
+      log.info(about, 'rebuild: switched over; readers get the new generation');
+      return true;
     } finally {
       this.#holding = false;
-      old?.unquiesce();
+      if (!switched) old?.unquiesce();
+      onHolding();
+      if (switched) onSwitched();
     }
   }
 
-  /** Nothing more is handled by the old generation. */
+  /** Nothing more is handled by the old generation: all its partitions are held here, and nothing is in hand. */
   async #hold(old: Subscription | undefined, late: () => boolean): Promise<boolean> {
-    const { store, instance, next, previous } = this.#options;
-    const cursors = (await store.listCursors(next.name)).filter((row) => row.generation === previous);
-    if (old?.reactor?.available === true && old.partitions.length === cursors.length) return old.quiesce(late);
-    // Nobody serves it any more: whoever holds its partitions keeps others from them.
-    await old?.release(old.partitions.map(({ key }) => key.partition));
-    const { version } = (await store.listSubscriptions()).find(
-      ({ name, generation }) => name === next.name && generation === previous,
-    )!;
-    for (const { partition } of cursors) {
-      const key = { subscription: next.name, generation: previous, partition };
-      if ((await store.acquire(key, instance, version)) === undefined) return false;
+    const { store, runtime, instance, next, previous } = this.#options;
+    const served = old?.reactor?.available === true;
+    if (!served) await old?.release(old.partitions.map(({ key }) => key.partition));
+    const ofOld = ({ name, generation }: { name: string; generation: number }) =>
+      name === next.name && generation === previous;
+    const definition = (await store.listSubscriptions()).find(ofOld);
+    if (definition === undefined) return false;
+    const taken = new Set<number>();
+    const isHeld = (partition: number) => taken.has(partition) || old?.partition(partition) !== undefined;
+    for (;;) {
+      for (let partition = 0; partition < definition.partitions; partition++) {
+        if (isHeld(partition)) continue;
+        const key = { subscription: next.name, generation: previous, partition };
+        if ((await store.acquire(key, instance, definition.version)) !== undefined) taken.add(partition);
+      }
+      const all = Array.from({ length: definition.partitions }, (_, partition) => partition);
+      if (all.every(isHeld)) break;
+      if (late()) return false;
+      await sleep(runtime, LOOK_MS, this.#stopping.signal);
     }
-    return true;
+    return !served || old!.quiesce(late);
   }
 }

@@ -45,6 +45,16 @@ const PROBE_MIN_MS = 200;
 const PROBE_MAX_MS = 30_000;
 const LIST_ROWS = 500;
 
+/** The generation that a new one replaces. */
+export interface Predecessor {
+  /** It handled this event. */
+  hasHandled(cover: Cover, position: number): boolean;
+  /** It has not been replaced yet: what it did not handle is its own. */
+  readonly active: boolean;
+  /** It goes nowhere beyond this now. */
+  readonly end: number;
+}
+
 interface Held {
   partition: Partition;
   dispatcher: Dispatcher | undefined;
@@ -73,10 +83,12 @@ export class Subscription implements SubscriptionContext, DispatchContext {
   #probe: Timer | undefined;
   #probeMs = PROBE_MIN_MS;
   #stopped = false;
-  /** Set by a rebuild: what lies at or below was handled by an earlier generation. */
-  replaying = 0;
-  /** Set by a rebuild: how far it may go now. */
-  limit: () => number = () => Infinity;
+  /** Offers nothing new. */
+  #holding = false;
+  /** Which partition is asked next for a key to probe with. */
+  #probes = 0;
+  /** Set while this generation is being built, and after: what the one before it has handled. */
+  predecessor: Predecessor | undefined;
 
   constructor(parts: SubscriptionParts, coordinator: ReactionCoordinator, definition: SubscriptionDefinition) {
     this.#parts = parts;
@@ -137,7 +149,7 @@ export class Subscription implements SubscriptionContext, DispatchContext {
 
   /** What was taken is worked for from now on. */
   async add(acquired: readonly AcquiredPartition[], head: number, instance: string): Promise<void> {
-    const fresh: Partition[] = [];
+    const found: { taken: AcquiredPartition; done: number[]; parked: ParkedKey[] }[] = [];
     for (const taken of acquired) {
       const { store } = this.#parts;
       const done = await store.listDone(taken);
@@ -148,11 +160,17 @@ export class Subscription implements SubscriptionContext, DispatchContext {
         if (rows.length < LIST_ROWS) break;
         after = rows.at(-1)!;
       }
-      if (this.#stopped) return;
+      found.push({ taken, done, parked });
+    }
+    if (this.#stopped) return;
+    // From here on nothing can fail: what is held is worked for.
+    const fresh: Partition[] = [];
+    for (const { taken, done, parked } of found) {
       const died = taken.takenFrom !== undefined && taken.takenFrom !== instance;
       const partition = new Partition(this.#parts, this, taken, { done, parked, suspectThrough: died ? head : 0 });
       const outbox = this.reactorKind !== 'projector';
-      this.#held.get(taken.partition)?.partition.stop();
+      const before = this.#held.get(taken.partition);
+      if (before !== undefined) this.#drop(before.partition);
       this.#held.set(taken.partition, {
         partition,
         dispatcher: outbox ? new Dispatcher(this.#parts, this, partition) : undefined,
@@ -170,13 +188,20 @@ export class Subscription implements SubscriptionContext, DispatchContext {
       numbers.map(async (number) => {
         const held = this.#held.get(number);
         if (held === undefined) return;
-        this.#leaveFeeds(held.partition);
-        held.timers?.stop();
-        held.partition.close();
-        await Promise.all([held.dispatcher?.drain(), held.partition.settled()]);
-        await held.partition.parkSuspects();
-        this.#drop(held.partition);
-        await this.#parts.store.release(held.partition.key, held.partition.epoch);
+        const { partition, dispatcher, timers } = held;
+        this.#leaveFeeds(partition);
+        timers?.stop();
+        partition.close();
+        try {
+          await Promise.all([dispatcher?.drain(), partition.settled()]);
+          await partition.parkSuspects();
+          await partition.markFinished();
+        } catch (error) {
+          this.#parts.log.warn({ ...partition.key, err: error }, 'a partition is given back as it is');
+        } finally {
+          this.#drop(partition);
+        }
+        await this.#parts.store.release(partition.key, partition.epoch);
       }),
     );
   }
@@ -192,8 +217,7 @@ export class Subscription implements SubscriptionContext, DispatchContext {
 
   /** Offers nothing new until everything that was offered is finished and stored: false when that does not come about. */
   async quiesce(until: () => boolean): Promise<boolean> {
-    this.#main?.hold();
-    this.#lag?.hold();
+    this.#holding = true;
     const settled = () => this.#lag === undefined && this.partitions.every((partition) => partition.drained);
     while (!settled()) {
       if (until()) return false;
@@ -204,8 +228,12 @@ export class Subscription implements SubscriptionContext, DispatchContext {
   }
 
   unquiesce(): void {
-    this.#main?.release();
-    this.#lag?.release();
+    this.#holding = false;
+  }
+
+  /** The generation before has gone on, or is over. */
+  recheck(): void {
+    for (const { partition } of this.#held.values()) partition.recheck();
   }
 
   mayStart(): boolean {
@@ -283,14 +311,23 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     this.#scheduleProbe();
   }
 
-  replayingThrough(): number {
-    return this.replaying;
+  get gated(): boolean {
+    return this.predecessor?.active === true;
+  }
+
+  replays(cover: Cover, position: number): boolean {
+    return this.predecessor?.hasHandled(cover, position) === true;
+  }
+
+  mayHandle(cover: Cover, position: number): boolean {
+    return !this.gated || this.replays(cover, position);
   }
 
   async handle(book: EventBook, place: Place): Promise<Effect | undefined> {
     const reactor = this.#available();
     const { tenant, domain, root } = book.cover!;
     const pages = await this.#parts.reads.pages({ tenant, domain, root: root!.value }, book.pages);
+    if (this.#isOwn(domain)) return undefined;
     const { types } = this.#definition;
     const wanted = types.length === 0 ? pages : pages.filter((page) => types.includes(typeName(page.event!.typeUrl)));
     if (wanted.length === 0) return undefined;
@@ -303,7 +340,7 @@ export class Subscription implements SubscriptionContext, DispatchContext {
 
   mayWant({ domain }: Cover, page: EventPage): boolean {
     const { domains, types } = this.#definition;
-    if (domains.length > 0 && !domains.includes(domain)) return false;
+    if (domains.length > 0 ? !domains.includes(domain) : this.#isOwn(domain)) return false;
     return (
       types.length === 0 || types.includes(typeName(page.event!.typeUrl)) || this.#parts.reads.concerns(domain, [page])
     );
@@ -335,6 +372,12 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     this.#parts.log.warn({ ...partition.key, err: error }, 'a partition begins anew from what is stored');
     this.#drop(partition);
     this.#parts.onGivenUp();
+  }
+
+  /** A process manager that wants everything does not want what it says itself: it would answer without end. */
+  #isOwn(domain: string): boolean {
+    const wantsAll = this.reactorKind === 'process_manager' && this.#definition.domains.length === 0;
+    return wantsAll && domain === this.processDomain;
   }
 
   #available(): Reactor {
@@ -370,7 +413,8 @@ export class Subscription implements SubscriptionContext, DispatchContext {
       for (const [text, { partition, key }] of this.#suspects) {
         if (!this.mayRetry('exclusive')) break;
         this.#suspects.delete(text);
-        if (partition.stopped) continue;
+        // Whoever gets it next is told that it is one.
+        if (partition.closed) continue;
         await partition.trySuspect(key).catch((thrown) => {
           if (!partition.stopped) this.restart(partition, asDaybookError(thrown));
         });
@@ -388,7 +432,9 @@ export class Subscription implements SubscriptionContext, DispatchContext {
 
   async #runProbe(): Promise<void> {
     if (this.mayRetry('probe')) {
-      for (const { partition } of this.#held.values()) {
+      const all = this.partitions;
+      const turn = all.length === 0 ? 0 : this.#probes++ % all.length;
+      for (const partition of [...all.slice(turn), ...all.slice(0, turn)]) {
         const key = partition.parked.candidate();
         if (key === undefined) continue;
         await partition.parked.probe(key);
@@ -436,7 +482,8 @@ export class Subscription implements SubscriptionContext, DispatchContext {
         // With upcasters about, the store cannot tell today's types.
         ...(types.length > 0 && !components.hasUpcasters && { types }),
       },
-      limit: () => this.limit(),
+      limit: () => (this.predecessor?.active === true ? this.predecessor.end : Infinity),
+      held: () => this.#holding,
       onFull: (partition: Partition) => this.#detach(partition),
       onAdvance: (feed: Feed) => this.#merge(feed),
     };

@@ -16,6 +16,8 @@ export interface TimersParts extends DispatchParts {
 }
 
 const BATCH = 100;
+/** Fired and not handled yet; more wait in the store. */
+const FIRED = 2000;
 /** The store's clock and ours may differ, and no timer of the process is longer than this. */
 const LOOK_AGAIN_MS = 60_000;
 
@@ -67,6 +69,8 @@ export class Timers {
     const { store, storeClock } = this.#parts;
     const { subscription, partition } = this.#partition.key;
     const now = storeClock();
+    // Whatever is handled makes room, and looks again.
+    if (this.#fired.size >= FIRED) return;
     const limit = BATCH + this.#fired.size;
     const rows = await store.dueTimers(subscription, partition, now, limit);
     for (const row of rows) if (!this.#fired.has(nameOf(row))) void this.#handle(row);

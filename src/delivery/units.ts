@@ -16,6 +16,23 @@ export class Fenced extends Error {
   }
 }
 
+/** Until the store answers. Throws what is not its absence; the signal's reason. */
+export async function readStubbornly<T>(
+  { runtime }: Pick<DeliveryParts, 'runtime'>,
+  signal: AbortSignal,
+  read: () => Promise<T>,
+): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    signal.throwIfAborted();
+    try {
+      return await read();
+    } catch (thrown) {
+      if (asDaybookError(thrown).reason !== 'STORE_UNAVAILABLE') throw thrown;
+      await sleep(runtime, retryDelayMs(AWAY, tries, runtime.random())!, signal);
+    }
+  }
+}
+
 const AWAY = { tries: Infinity, minMs: 50, maxMs: 2000 };
 
 /**

@@ -29,6 +29,10 @@ export function afterFailure(schedule: RetrySchedule, attempts: number, jitter: 
 /** For rows and people: not longer than this, and without what no store can hold. */
 const SENTENCE_LENGTH = 1000;
 
+export function sentence(message: string): string {
+  return message.replaceAll('\0', ' ').slice(0, SENTENCE_LENGTH);
+}
+
 export function sentenceOf(error: DaybookError): string {
-  return error.message.replaceAll('\0', ' ').slice(0, SENTENCE_LENGTH);
+  return sentence(error.message);
 }

@@ -1,11 +1,11 @@
 // What tests of delivery have in common: handlers that note what they were handed, loads, and what an operator does.
 
+import { emptyWork } from '../../src/coordinators/reaction.ts';
 import type { EventBook } from '../../src/model/book.ts';
 import type { ProjectorRequest, ProjectorResponse } from '../../src/model/reaction.ts';
 import { hex } from '../../src/model/stream.ts';
 import type { ParkedKey, Store } from '../../src/store.ts';
 import { openMemory } from '../../src/stores/memory.ts';
-import { emptyWork } from '../../src/coordinators/reaction.ts';
 import { any, command, newRoot, textOf } from './books.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
