@@ -5,9 +5,35 @@ import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import { attach, type Host, packJson } from '@daybook/client';
 import { Client, credentials, type ServiceError, type StatusObject, status } from '@grpc/grpc-js';
 import { ComponentHostDefinition, ComponentMessage } from '../../src/gen/daybook/v1/component.ts';
-import { BusinessCoordinatorDefinition, DryRunRequest, RecordRequest } from '../../src/gen/daybook/v1/coordinators.ts';
+import {
+  ControlDefinition,
+  FlushCacheRequest,
+  ListInstancesRequest,
+  ListSubscriptionsRequest,
+  PauseRequest,
+  RebuildRequest,
+  ResumeRequest,
+  SetLogLevelRequest,
+} from '../../src/gen/daybook/v1/control.ts';
+import {
+  BusinessCoordinatorDefinition,
+  DryRunRequest,
+  ProcessManagerCoordinatorDefinition,
+  ProjectorCoordinatorDefinition,
+  ReactionDryRunRequest,
+  RecordRequest,
+  SagaCoordinatorDefinition,
+} from '../../src/gen/daybook/v1/coordinators.ts';
+import {
+  DeadLettersDefinition,
+  DiscardDeadLetterRequest,
+  GetDeadLetterRequest,
+  ListDeadLettersRequest,
+  ReplayDeadLettersRequest,
+} from '../../src/gen/daybook/v1/dead_letters.ts';
 import {
   CommandGatewayDefinition,
   ExecuteStreamCountRequest,
@@ -17,6 +43,13 @@ import {
   SyncCommandBook,
 } from '../../src/gen/daybook/v1/gateway.ts';
 import { GetDescriptorsRequest, PayloadsDefinition } from '../../src/gen/daybook/v1/payloads.ts';
+import { HeadRequest, PositionsDefinition, WaitRequest } from '../../src/gen/daybook/v1/positions.ts';
+import {
+  GetProjectionRequest,
+  ListProjectionsRequest,
+  ProjectionsDefinition,
+  WatchProjectionsRequest,
+} from '../../src/gen/daybook/v1/projections.ts';
 import {
   AggregateRootsRequest,
   EventQueryDefinition,
@@ -27,7 +60,7 @@ import {
   ReadLogRequest,
   type TemporalQuery,
 } from '../../src/gen/daybook/v1/query.ts';
-import { CommandBook } from '../../src/gen/daybook/v1/types.ts';
+import { CommandBook, EventBook as EventBookMessage } from '../../src/gen/daybook/v1/types.ts';
 import type { CommandResponse, EventBook } from '../../src/model/book.ts';
 import { any, command, newRoot, textOf } from '../support/books.ts';
 import { detailsOf, type TestClient, type TestDaemon, type TestHost, testDaemon } from '../support/daemon.ts';
@@ -46,6 +79,7 @@ const seed = Number(process.env.FUZZ_SEED ?? randomInt(2 ** 31));
 let daemon: TestDaemon;
 let bystander: TestClient;
 let host: TestHost;
+let reactors: Host;
 const seen: string[] = [];
 
 before(async () => {
@@ -55,13 +89,24 @@ before(async () => {
   bystander = daemon.client();
   host = bystander.attach();
   await hostAccount(host);
+  const project = () => [{ payload: packJson('Row', 1) }];
+  const names = { address: daemon.address, name: 'reactors', onEvent: () => {} };
+  reactors = attach({
+    ...names,
+    projectors: [{ name: 'rows', project }],
+    sagas: [{ name: 'silent', react: () => [] }],
+  });
+  await reactors.ready();
   const own = command(newRoot(), any('Deposit', '0'), { correlationId: 'bystander' });
   const stream = bystander.serverStream<EventBook>('gateway.executeStream', own);
   stream.on('data', (book: EventBook) => seen.push(...book.pages.map((page) => textOf(page.event))));
   await eventually('the bystander follows', () => seen.length === 1);
 });
 
-after(() => daemon[Symbol.asyncDispose]());
+after(async () => {
+  await reactors.close();
+  await daemon[Symbol.asyncDispose]();
+});
 
 interface Method {
   name: string;
@@ -79,7 +124,7 @@ interface Outcome {
 
 /** Live streams go on when the request has ended. */
 function waits({ name }: Method): boolean {
-  return /^(ExecuteStream|ReadLog|Subscribe|Synchronize)/.test(name);
+  return /^(ExecuteStream|ReadLog|Subscribe|Synchronize|Watch)/.test(name);
 }
 
 /** Sends the frames and nothing more. On the wire all kinds of methods look the same. */
@@ -271,6 +316,13 @@ function eventsOf(random: Random) {
   return { cover: maybe(random, coverOf(random)), pages: list(random, page), snapshot: undefined };
 }
 
+/** Of another service, as far as that makes sense. */
+function foreignOf(random: Random) {
+  const { cover, ...events } = eventsOf(random);
+  const pages = events.pages.map((page) => ({ ...page, occurredAt: undefined }));
+  return { ...events, pages, cover: cover && { ...cover, domain: mostly(random, 'abroad', () => word(random)) } };
+}
+
 function syncOf(random: Random) {
   return {
     command: maybe(random, commandOf(random)),
@@ -323,6 +375,33 @@ function readLogOf(random: Random) {
   return { ...filter, start, allTenants: random() < 0.3, follow: random() < 0.3, limit: number(random) };
 }
 
+function readingOf(random: Random) {
+  return {
+    tenant: mostly(random, '', () => word(random)),
+    projector: mostly(random, 'rows', () => pick(random, 'silent', 'nobody', word(random))),
+    consistencyToken: mostly(random, '', () => word(random)),
+  };
+}
+
+/** What names a parked key, or an output; or could. */
+function idOf(random: Random): string {
+  const place = [pick(random, 'rows', 'silent', word(random)), number(random), number(random)];
+  const parts = pick<unknown>(
+    random,
+    ['parked', ...place, word(random)],
+    ['outbox', word(random), word(random), ...place, number(random)],
+    ['parked', ...place],
+    [word(random)],
+    -1,
+    {},
+  );
+  return random() < 0.9 ? Buffer.from(JSON.stringify(parts)).toString('base64url') : word(random);
+}
+
+function subscriptionOf(random: Random): string {
+  return mostly(random, 'silent', () => pick(random, '', 'nobody', word(random)));
+}
+
 /** An attach stream, well begun or not. Never for the bystander's domain: who hosts that gets its work. */
 function attachOf(random: Random): Uint8Array[] {
   const greeting = hello([{ domain: pick(random, 'fuzz', 'fuzz', 'Fuzz', ''), keepsState: random() < 0.5 }], {
@@ -365,6 +444,10 @@ function one<P, T>(
 const gateway = CommandGatewayDefinition;
 const query = EventQueryDefinition;
 const business = BusinessCoordinatorDefinition;
+const projections = ProjectionsDefinition;
+const deadLetters = DeadLettersDefinition;
+const control = ControlDefinition;
+const positions = PositionsDefinition;
 const pipelined = one(PipelinedCommands, (random) => ({
   commands: list(random, () => ({
     ...syncOf(random),
@@ -421,7 +504,123 @@ const subjects: [service: string, method: Method, make: Make][] = [
       correlationId: mostly(r, 'bystander', () => word(r)),
     })),
   ],
+  ...[ProjectorCoordinatorDefinition, SagaCoordinatorDefinition, ProcessManagerCoordinatorDefinition].flatMap(
+    ({ fullName, methods }): [string, Method, Make][] => [
+      [fullName, methods.handle, one(EventBookMessage, foreignOf)],
+      [fullName, methods.handleSync, one(EventBookMessage, foreignOf)],
+      [
+        fullName,
+        methods.dryRun,
+        one(ReactionDryRunRequest, (r) => ({
+          component: mostly(r, pick(r, 'rows', 'silent'), () => word(r)),
+          events: maybe(r, foreignOf(r)),
+        })),
+      ],
+    ],
+  ),
   [EventStreamDefinition.fullName, EventStreamDefinition.methods.subscribe, one(EventStreamFilter, filterOf)],
+  [
+    projections.fullName,
+    projections.methods.get,
+    one(GetProjectionRequest, (r) => ({
+      ...readingOf(r),
+      key: mostly(r, '', () => word(r)),
+      cover: maybe(r, coverOf(r)),
+    })),
+  ],
+  [
+    projections.fullName,
+    projections.methods.list,
+    one(ListProjectionsRequest, (r) => ({
+      ...readingOf(r),
+      keyPrefix: mostly(r, '', () => word(r)),
+      pageSize: number(r),
+      pageToken: mostly(r, '', () => pick(r, word(r), idOf(r))),
+    })),
+  ],
+  [
+    projections.fullName,
+    projections.methods.watch,
+    one(WatchProjectionsRequest, (r) => ({
+      ...readingOf(r),
+      keyPrefix: mostly(r, '', () => word(r)),
+      changesOnly: r() < 0.5,
+    })),
+  ],
+  [
+    deadLetters.fullName,
+    deadLetters.methods.list,
+    one(ListDeadLettersRequest, (r) => ({
+      subscription: mostly(r, '', () => subscriptionOf(r)),
+      state: pick(r, 0, 1, 2, 3, 77) as 0,
+      tenant: mostly(r, '', () => word(r)),
+      allTenants: r() < 0.5,
+      pageSize: number(r),
+      pageToken: pick(r, '', idOf(r)),
+    })),
+  ],
+  [deadLetters.fullName, deadLetters.methods.get, one(GetDeadLetterRequest, (r) => ({ id: idOf(r) }))],
+  [
+    deadLetters.fullName,
+    deadLetters.methods.replay,
+    one(ReplayDeadLettersRequest, (r) => ({
+      which: pick<ReplayDeadLettersRequest['which']>(
+        r,
+        { $case: 'id', value: idOf(r) },
+        { $case: 'subscription', value: subscriptionOf(r) },
+        undefined,
+      ),
+      force: r() < 0.5,
+    })),
+  ],
+  [
+    deadLetters.fullName,
+    deadLetters.methods.discard,
+    one(DiscardDeadLetterRequest, (r) => ({ id: idOf(r), reason: word(r) })),
+  ],
+  // Not one that would hide what the daemon says of defects.
+  [
+    control.fullName,
+    control.methods.setLogLevel,
+    one(SetLogLevelRequest, (r) => ({ level: mostly(r, 'debug', () => word(r)) })),
+  ],
+  [control.fullName, control.methods.pause, one(PauseRequest, (r) => ({ subscription: subscriptionOf(r) }))],
+  [control.fullName, control.methods.resume, one(ResumeRequest, (r) => ({ subscription: subscriptionOf(r) }))],
+  [
+    control.fullName,
+    control.methods.rebuild,
+    one(RebuildRequest, (r) => ({
+      projector: mostly(r, 'rows', () => pick(r, 'silent', word(r))),
+      start: pick(
+        r,
+        { start: { $case: 'now', value: true } } as const,
+        { start: { $case: 'afterPosition', value: number(r) } } as const,
+        { start: { $case: 'fromTime', value: time(r) } } as const,
+        undefined,
+      ),
+    })),
+  ],
+  [
+    control.fullName,
+    control.methods.flushCache,
+    one(FlushCacheRequest, (r) => ({ cover: r() < 0.1 ? undefined : coverOf(r) })),
+  ],
+  [control.fullName, control.methods.listInstances, one(ListInstancesRequest, () => ({}))],
+  [
+    control.fullName,
+    control.methods.listSubscriptions,
+    one(ListSubscriptionsRequest, (r) => ({ subscriptions: list(r, () => subscriptionOf(r)) })),
+  ],
+  [
+    positions.fullName,
+    positions.methods.wait,
+    one(WaitRequest, (r) => ({
+      consistencyToken: word(r),
+      subscriptions: list(r, () => subscriptionOf(r)),
+      timeout: { seconds: 0, nanos: 1e6 },
+    })),
+  ],
+  [positions.fullName, positions.methods.head, one(HeadRequest, () => ({}))],
   [PayloadsDefinition.fullName, PayloadsDefinition.methods.getDescriptors, one(GetDescriptorsRequest, () => ({}))],
   [ComponentHostDefinition.fullName, ComponentHostDefinition.methods.attach, attachOf],
 ];
