@@ -1,0 +1,270 @@
+// What is nobody's fault: components that are away, crash, or cannot reach what they need.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { DaybookError } from '../../src/errors.ts';
+import { hex } from '../../src/model/stream.ts';
+import { deposits, Handled, isSettled, memory, NOTHING, parked, rootOf, roots } from '../support/delivery.ts';
+import { eventually } from '../support/eventually.ts';
+import { seeded } from '../support/random.ts';
+import { TestReactor, World } from '../support/world.ts';
+
+const said = (world: World, words: string) => world.logLines.some((line) => line.includes(words));
+
+describe('a common outage', () => {
+  test('trap 48: a projector whose database is away for two seconds is suspended, and no event becomes a dead letter', async () => {
+    const handled = new Handled();
+    let away = true;
+    let calls = 0;
+    const reactor = new TestReactor('projector', 'search', async (request) => {
+      calls++;
+      await new Promise((resolve) => setImmediate(resolve));
+      if (away) throw new Error('the database is away');
+      handled.note(request.events);
+      return NOTHING;
+    });
+    await using world = await World.open({
+      store: memory(),
+      reactors: [reactor],
+      limits: { reactionRetryMinMs: 300, reactionRetryMaxMs: 1000 },
+    });
+    const all = roots(300);
+    const load = deposits(world, all, 20, seeded(1));
+    await eventually('it is suspended', () => said(world, 'subscription suspended'));
+    const subscription = world.engine.delivery.subscription('search', 1)!;
+    assert.equal(subscription.state, 'suspended');
+    const rows = await parked(world, 'search');
+    assert(rows.length >= 100 && rows.length < 200, `${rows.length} keys are parked`);
+    await load;
+    const before = calls;
+    const began = performance.now();
+    await eventually('two seconds of outage', () => performance.now() - began > 2000);
+    assert(calls - before < 20, `${calls - before} calls while it is suspended`);
+    assert((await parked(world, 'search')).every(({ state, attempts }) => state === 'retrying' && attempts <= 2));
+    away = false;
+    await eventually('everything is handled', () => isSettled(world, 'search'));
+    assert(said(world, 'subscription resumed'));
+    assert(!said(world, 'dead letter'));
+    assert.deepEqual(handled.faults, []);
+    assert.equal(handled.events, 300 * 20);
+  });
+
+  test('a subscription with many parked keys in all is suspended although others succeed', async () => {
+    const handled = new Handled();
+    const all = roots(120);
+    const bad = new Set(all.slice(0, 60).map(hex));
+    let away = true;
+    const reactor = new TestReactor('projector', 'half', (request) => {
+      if (away && bad.has(rootOf(request.events))) throw new Error('half of it is away');
+      handled.note(request.events);
+      return NOTHING;
+    });
+    await using world = await World.open({
+      store: memory(),
+      reactors: [reactor],
+      limits: { reactionRetryMinMs: 1000, reactionRetryMaxMs: 1000, suspendAfterKeysInAll: 50 },
+    });
+    await deposits(world, all, 3, seeded(2));
+    await eventually('it is suspended', () => said(world, 'subscription suspended'));
+    away = false;
+    await eventually('everything is handled', () => isSettled(world, 'half'));
+    assert.deepEqual([handled.faults, handled.events], [[], 360]);
+  });
+
+  test('a subscription resumes although the first parked key fails for a reason of its own', async () => {
+    const all = roots(40);
+    const poison = hex(all[0]!);
+    let away = true;
+    const handled = new Handled();
+    const reactor = new TestReactor('projector', 'mixed', (request) => {
+      if (away || rootOf(request.events) === poison) throw new Error('no');
+      handled.note(request.events);
+      return NOTHING;
+    });
+    await using world = await World.open({
+      store: memory(),
+      reactors: [reactor],
+      limits: { reactionRetryMinMs: 1000, reactionRetryMaxMs: 1000, suspendAfterKeys: 20 },
+    });
+    await deposits(world, all.slice(0, 1), 1, seeded(3));
+    await eventually('the poison is parked first', async () => (await parked(world, 'mixed')).length === 1);
+    await deposits(world, all.slice(1), 2, seeded(3));
+    await eventually('it is suspended', () => said(world, 'subscription suspended'));
+    away = false;
+    await eventually('the others are handled', () => handled.events === 39 * 2);
+    assert.equal(world.engine.delivery.subscription('mixed', 1)!.suspended, false);
+  });
+});
+
+describe('a component that goes away', () => {
+  test('for a while: nothing is lost or parked, and it goes on promptly when it is back', async () => {
+    const handled = new Handled();
+    const reactor = new TestReactor('projector', 'p', (request) => {
+      handled.note(request.events);
+      return NOTHING;
+    });
+    await using world = await World.open({ store: memory(), reactors: [reactor] });
+    const all = roots(50);
+    await deposits(world, all, 2, seeded(4));
+    await eventually('the first are handled', () => handled.events === 100);
+    reactor.available = false;
+    assert.equal(world.engine.delivery.subscription('p', 1)!.state, 'waiting for a host');
+    await deposits(world, all, 40, seeded(5));
+    assert.equal(handled.events, 100);
+    assert.deepEqual(await parked(world, 'p'), []);
+    reactor.available = true;
+    const began = performance.now();
+    await eventually('the rest is handled', () => handled.events === 2100);
+    assert(performance.now() - began < 1000);
+    assert.deepEqual(handled.faults, []);
+    assert(!said(world, 'failed'));
+  });
+
+  test('trap 47: one event that kills its host is found, and its neighbours are not blamed', async () => {
+    const all = roots(100);
+    const killer = hex(all[37]!);
+    const handled = new Handled();
+    const attempts: number[] = [];
+    const reactor: TestReactor<'projector'> = new TestReactor('projector', 'p', async (request) => {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      if (rootOf(request.events) === killer) {
+        attempts.push(request.delivery!.attempt);
+        reactor.crash();
+        await new Promise(() => {});
+      }
+      handled.note(request.events);
+      return NOTHING;
+    });
+    await using world = await World.open({ store: memory(), reactors: [reactor], limits: { reactionAttempts: 4 } });
+    await deposits(world, all, 3, seeded(6), { atOnce: 100 });
+    const [dead] = await eventually('the killer is a dead letter', async () => {
+      const rows = await parked(world, 'p');
+      return rows.length === 1 && rows[0]!.state === 'dead' && rows;
+    });
+    assert(dead!.key.endsWith(killer));
+    assert.equal(dead!.attempts, 4);
+    assert.deepEqual(attempts.slice(-4), [1, 2, 3, 4]);
+    await eventually('the others are handled', () => handled.events === 99 * 3);
+    assert.deepEqual(handled.faults, []);
+    const blamed = world.logLines.filter((line) => line.includes('an event failed') && !line.includes(killer));
+    assert.deepEqual(blamed, []);
+  });
+
+  test('trap 47: suspects stay suspects when their partitions are given back before they are tried', async () => {
+    const store = memory();
+    const all = roots(30);
+    const killer = hex(all[3]!);
+    const kills = new Set<string>();
+    const host = (name: string, dies: boolean): TestReactor<'projector'> => {
+      const reactor: TestReactor<'projector'> = new TestReactor('projector', 'p', async (request) => {
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        if (rootOf(request.events) !== killer) return NOTHING;
+        kills.add(name);
+        // The first host never comes back.
+        reactor.crash(!dies);
+        return new Promise(() => {});
+      });
+      return reactor;
+    };
+    const first = await World.open({ store, reactors: [host('first', true)] });
+    await deposits(first, all, 1, seeded(7), { atOnce: 30 });
+    await eventually('it has killed its host', () => kills.has('first'));
+    await first.stop();
+    const rows = await parked(first, 'p');
+    const suspect = rows.find(({ key }) => key.endsWith(killer));
+    assert.equal(suspect?.reason, 'COMPONENT_UNAVAILABLE');
+    const second = host('second', false);
+    await using world = await World.open({ store, reactors: [second], limits: { reactionAttempts: 2 } });
+    await eventually('it is a dead letter', async () => {
+      const found = await parked(world, 'p');
+      return found.length === 1 && found[0]!.state === 'dead' && found[0]!.key.endsWith(killer);
+    });
+  });
+
+  test('errors that judge nothing never count: OVERLOADED, CONTENTION, STORE_UNAVAILABLE', async () => {
+    const random = seeded(8);
+    const reasons = ['OVERLOADED', 'CONTENTION', 'SHUTTING_DOWN', 'STORE_UNAVAILABLE'] as const;
+    const handled = new Handled();
+    let refused = 0;
+    const reactor = new TestReactor('projector', 'p', (request) => {
+      if (random() < 0.3) {
+        refused++;
+        throw new DaybookError(reasons[refused % 4]!, 'not now');
+      }
+      handled.note(request.events);
+      return NOTHING;
+    });
+    await using world = await World.open({ store: memory(), reactors: [reactor], limits: { reactionAttempts: 1 } });
+    await deposits(world, roots(20), 5, random);
+    await eventually('everything is handled', () => isSettled(world, 'p'));
+    assert(refused > 10);
+    assert.deepEqual([handled.faults, handled.events], [[], 100]);
+    assert(!said(world, 'dead letter'));
+  });
+});
+
+describe('a daemon that is told to stop', () => {
+  test('in the middle of load ends soon and loses nothing; the next one goes on', async () => {
+    const store = memory();
+    const random = seeded(9);
+    const all = roots(60);
+    const handled = new Handled();
+    const calls = new Map<string, number>();
+    const open = () =>
+      World.open({
+        store,
+        reactors: [
+          new TestReactor('projector', 'p', async (request) => {
+            await new Promise((resolve) => setTimeout(resolve, random() * 3));
+            for (const { sequence } of request.events!.pages) {
+              const event = `${rootOf(request.events)} ${sequence}`;
+              calls.set(event, (calls.get(event) ?? 0) + 1);
+            }
+            handled.note(request.events);
+            return NOTHING;
+          }),
+        ],
+      });
+    let world = await open();
+    for (let round = 0; round < 5; round++) {
+      await deposits(world, all, 10, random);
+      const began = performance.now();
+      await world.stop();
+      assert(performance.now() - began < 1000, 'stopping took long');
+      world = await open();
+    }
+    await eventually('everything is handled', () => isSettled(world, 'p'));
+    await world.stop();
+    assert.deepEqual([handled.faults, handled.events], [[], 60 * 50]);
+    const twice = [...calls].filter(([, count]) => count > 1);
+    assert.deepEqual(twice, [], 'a clean stop repeats nothing');
+  });
+
+  test('while its store is away and its host hangs ends within its time', async () => {
+    const store = memory();
+    let away = false;
+    const flaky = new Proxy(store, {
+      get(target, name) {
+        const value = Reflect.get(target, name);
+        if (typeof value !== 'function') return value;
+        return async (...args: unknown[]) => {
+          if (away) throw new DaybookError('STORE_UNAVAILABLE', 'away');
+          return value.apply(target, args);
+        };
+      },
+    });
+    const reactor = new TestReactor('projector', 'p', async (request) => {
+      if (request.events!.pages[0]!.sequence === 1) await new Promise(() => {});
+      return NOTHING;
+    });
+    const world = await World.open({ store: flaky, reactors: [reactor] });
+    const all = roots(5);
+    await deposits(world, all, 2, seeded(10));
+    await eventually('the host hangs', () => reactor.inHand === 5);
+    away = true;
+    const began = performance.now();
+    await world.engine.drain(300);
+    world.engine.close();
+    assert(performance.now() - began < 2000);
+  });
+});
