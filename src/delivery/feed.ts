@@ -1,16 +1,19 @@
 // Reads the log once for all partitions of a subscription that are about as far, and offers each what is its own.
 
-import type { EventBook, EventPage } from '../model/book.ts';
+import type { Cover, EventBook, EventPage } from '../model/book.ts';
 import type { LogFilter } from '../model/filter.ts';
 import { type Ordering, partitionOf } from '../model/ordering.ts';
 import { retryDelayMs } from '../model/retry.ts';
 import { sleep } from '../runtime.ts';
 import type { LogTail } from './log-tail.ts';
+import { Pace } from './pace.ts';
 import type { Partition } from './partition.ts';
 import type { DeliveryParts, SubscriptionContext } from './parts.ts';
 
 export interface FeedParts extends DeliveryParts {
   tail: LogTail;
+  /** Commands so far: whoever catches up leaves room for them. */
+  commands: () => number;
 }
 
 export interface FeedOptions {
@@ -36,14 +39,18 @@ export class Feed {
   readonly members = new Map<number, Partition>();
   readonly #parts: FeedParts;
   readonly #options: FeedOptions;
+  readonly #pace: Pace;
   readonly #stopping = new AbortController();
   /** Every member was offered everything up to here. */
   #position: number;
+  /** As far as the members know. */
+  #told = 0;
   #live = false;
 
   constructor(parts: FeedParts, options: FeedOptions, members: Iterable<Partition>, after: number) {
     this.#parts = parts;
     this.#options = options;
+    this.#pace = new Pace(parts.runtime, parts.commands);
     this.#position = after;
     for (const member of members) this.members.set(member.key.partition, member);
   }
@@ -74,11 +81,15 @@ export class Feed {
       try {
         for await (const batch of tail.scan(this.#options.filter, this.#position, signal)) {
           failures = 0;
-          for (const book of batch.books) await this.#offer(book);
+          for (const book of batch.books) {
+            await this.#offer(book);
+            if (!this.#live) await this.#pace.after(book.pages.length, this.members.values(), signal);
+          }
           await this.#mayPass(batch.through);
           if (signal.aborted) return;
           this.#live = batch.through >= tail.position;
           this.#position = batch.through;
+          this.#told = batch.through;
           for (const member of this.members.values()) member.scannedTo(batch.through);
           this.#options.onAdvance(this);
         }
@@ -94,29 +105,51 @@ export class Feed {
   }
 
   async #offer(book: EventBook): Promise<void> {
-    const { ordering, partitions, subscription, onFull } = this.#options;
-    const cover = book.cover!;
-    const last = book.pages.at(-1)!.position;
-    await this.#mayPass(last);
-    const number = partitionOf(ordering, cover, partitions);
-    let member = this.members.get(number);
-    while (member?.full && !member.stopped && !this.#stopping.signal.aborted) {
-      if ((this.#live || member.waitsForOthers) && onFull(member)) break;
-      await member.room();
-      await this.#mayPass(last);
-      member = this.members.get(number);
+    const { ordering, partitions, limit } = this.#options;
+    const number = partitionOf(ordering, book.cover!, partitions);
+    for (let rest = book.pages; rest.length > 0; ) {
+      await this.#mayPass(rest[0]!.position);
+      await this.#room(number);
+      if (this.#stopping.signal.aborted) throw this.#stopping.signal.reason;
+      const end = limit();
+      const part = rest.at(-1)!.position <= end ? rest : rest.filter(({ position }) => position <= end);
+      rest = rest.slice(part.length);
+      this.#hand(number, book.cover!, part);
     }
-    if (this.#stopping.signal.aborted) throw this.#stopping.signal.reason;
-    this.#position = last;
-    const pages = book.pages.filter((page: EventPage) => subscription.mayWant(cover, page));
-    if (pages.length > 0) this.members.get(number)?.offer(cover, pages);
   }
 
+  #hand(number: number, cover: Cover, part: readonly EventPage[]): void {
+    const pages = part.filter((page) => this.#options.subscription.mayWant(cover, page));
+    if (pages.length > 0) this.members.get(number)?.offer(cover, pages);
+    this.#position = part.at(-1)!.position;
+  }
+
+  async #room(number: number): Promise<void> {
+    const { signal } = this.#stopping;
+    let member = this.members.get(number);
+    while (member?.full && !member.stopped && !signal.aborted) {
+      if ((this.#live || member.waitsForOthers) && this.#options.onFull(member)) return;
+      await member.room();
+      await this.#mayPass(0);
+      member = this.members.get(number);
+    }
+  }
+
+  /** Everything before the position was offered. Waits until it may be, too. */
   async #mayPass(position: number): Promise<void> {
     const { signal } = this.#stopping;
     const { held, limit } = this.#options;
     while ((held() || position > limit()) && !signal.aborted) {
+      this.#advance(Math.min(limit(), position - 1));
       await sleep(this.#parts.runtime, LIMIT_MS, signal).catch(() => {});
     }
+  }
+
+  /** Also those learn it that have no events there. */
+  #advance(to: number): void {
+    if (to > this.#position) this.#position = to;
+    if (this.#position <= this.#told) return;
+    this.#told = this.#position;
+    for (const member of this.members.values()) member.scannedTo(this.#told);
   }
 }

@@ -91,6 +91,7 @@ export class Partition {
   #flushTimer: { cancel(): void } | undefined;
   #inHand = 0;
   #wantsRoom: (() => void)[] = [];
+  #wantsEmpty: (() => void)[] = [];
   #idle: (() => void)[] = [];
   #closed = false;
   #stopped = false;
@@ -165,6 +166,14 @@ export class Partition {
     });
   }
 
+  /** Resolves when everything that was offered is handled and stored, or parked; or when nothing will be any more. */
+  emptied(): Promise<void> {
+    if (this.#window.events === 0 || this.#stopped) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#wantsEmpty.push(resolve);
+    });
+  }
+
   /** A book that has pages for this partition, each after everything that was offered before; only wanted pages. */
   offer(cover: Cover, pages: readonly EventPage[]): void {
     if (this.#closed) return;
@@ -233,10 +242,9 @@ export class Partition {
 
   /** Another generation has gone on. */
   recheck(): void {
-    for (const lane of this.#aside) {
-      this.#aside.delete(lane);
-      this.#enlist(lane);
-    }
+    const lanes = [...this.#aside];
+    this.#aside.clear();
+    for (const lane of lanes) this.#enlist(lane);
   }
 
   /** One thing that the subscription counts as in hand, from outside the lanes: the retry lane. */
@@ -335,7 +343,8 @@ export class Partition {
     this.#lanes.clear();
     this.#aside.clear();
     this.#ready = [];
-    for (const resolve of [...this.#wantsRoom.splice(0), ...this.#idle.splice(0)]) resolve();
+    for (const resolve of [...this.#wantsRoom.splice(0), ...this.#wantsEmpty.splice(0), ...this.#idle.splice(0)])
+      resolve();
   }
 
   place(key: OrderingKey, attempt: number, replaying: boolean): Place {
@@ -769,6 +778,7 @@ export class Partition {
 
   #wake(): void {
     if (!this.full) for (const resolve of this.#wantsRoom.splice(0)) resolve();
+    if (this.#window.events === 0) for (const resolve of this.#wantsEmpty.splice(0)) resolve();
     if (this.#inHand === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 }

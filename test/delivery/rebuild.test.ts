@@ -1,0 +1,227 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { rebuiltDefinition } from '../../src/delivery/declarations.ts';
+import type { ProjectorRequest } from '../../src/model/reaction.ts';
+import { hex } from '../../src/model/stream.ts';
+import { textOf } from '../support/books.ts';
+import { deposits, memory, NOTHING, parked, replay, rootOf, roots, summing } from '../support/delivery.ts';
+import { eventually } from '../support/eventually.ts';
+import { seeded } from '../support/random.ts';
+import { TestReactor, World } from '../support/world.ts';
+
+const seed = Number(process.env.DAYBOOK_TEST_SEED ?? Math.floor(Math.random() * 1e9));
+/** More take their time: see docs/reliability.md. */
+const SWITCHES = Number(process.env.DAYBOOK_TEST_SWITCHES ?? 25);
+
+const rowsOf = (world: World, generation: number) =>
+  world.store.listProjections({ tenant: '', projector: 'p', generation, prefix: '', limit: 10_000 });
+
+const active = (world: World, generation: number) => async () =>
+  (await world.store.activeGeneration('p')) === generation;
+
+/** Counts an effect for each event, but not while it replays. */
+class Effects {
+  readonly counts = new Map<string, number>();
+  readonly replayed = new Set<string>();
+  note(request: ProjectorRequest): void {
+    for (const { sequence } of request.events!.pages) {
+      const event = `${rootOf(request.events)} ${sequence}`;
+      if (request.delivery!.replaying) this.replayed.add(event);
+      else this.counts.set(event, (this.counts.get(event) ?? 0) + 1);
+    }
+  }
+}
+
+describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
+  test('traps 20, 55: a raised generation equals a plain fold, and the old rows go', async () => {
+    const all = roots(50);
+    const random = seeded(seed);
+    const one = new TestReactor('projector', 'p', summing);
+    await using world = await World.open({ store: memory(), reactors: [one] });
+    await deposits(world, all, 20, random);
+    await eventually('the first generation is complete', async () => (await rowsOf(world, 1)).length === 50);
+    one.available = false;
+    world.add(
+      new TestReactor(
+        'projector',
+        'p',
+        (request) => {
+          const { projections } = summing(request);
+          projections[0]!.key = `v2-${rootOf(request.events)}`;
+          return { projections };
+        },
+        { generation: 2 },
+      ),
+    );
+    const load = deposits(world, all, 10, random);
+    await eventually('readers get the new one', active(world, 2));
+    await load;
+    await eventually('the rows equal a fold', async () => {
+      const rows = await rowsOf(world, 2);
+      // A key of its own choice never gets its current row: it counts anew with each request.
+      return rows.length === 50 && rows.every(({ key }) => key.startsWith('v2-'));
+    });
+    await eventually('the old rows are gone', async () => (await rowsOf(world, 1)).length === 0);
+    await eventually('and its cursors', async () =>
+      (await world.store.listCursors('p')).every(({ generation }) => generation === 2),
+    );
+    await eventually('and the old declaration is refused', () => one.refused !== undefined || !one.available);
+  });
+
+  test('trap 20: at the switch no event is missed, and no effect happens twice', async () => {
+    const random = seeded(seed);
+    const all = roots(30);
+    const effects = new Effects();
+    const make = (generation: number) =>
+      new TestReactor(
+        'projector',
+        'p',
+        async (request) => {
+          if (random() < 0.2) await new Promise((resolve) => setImmediate(resolve));
+          effects.note(request);
+          return summing(request);
+        },
+        { generation },
+      );
+    let reactor = make(1);
+    await using world = await World.open({ store: memory(), reactors: [reactor] });
+    let writing = true;
+    let written = 0;
+    const writer = (async () => {
+      while (writing) {
+        const batch = all.filter(() => random() < 0.3);
+        await Promise.all(batch.map((root) => world.deposit(root)));
+        written += batch.length;
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    })();
+    for (let generation = 2; generation <= SWITCHES + 1; generation++) {
+      // The old version of the component goes, the new one comes.
+      reactor.available = false;
+      reactor = make(generation);
+      world.add(reactor);
+      await eventually(`generation ${generation} is what readers get`, active(world, generation));
+    }
+    writing = false;
+    await writer;
+    await eventually('everything has its effect', () => effects.counts.size === written);
+    const twice = [...effects.counts].filter(([, count]) => count !== 1);
+    assert.deepEqual(twice, []);
+    await eventually('the rows equal a fold', async () => {
+      const rows = await rowsOf(world, SWITCHES + 1);
+      return (
+        rows.length === all.length &&
+        rows.reduce((sum, row) => sum + Number(textOf(row.payload).split(' ')[0]), 0) === written
+      );
+    });
+    for (const row of await rowsOf(world, SWITCHES + 1)) {
+      const { nextSequence } = await world.store.readStream(row.stream, { from: 0, maxBytes: 1 });
+      assert.equal(textOf(row.payload), `${nextSequence} ${nextSequence}`);
+    }
+  });
+
+  test('an operator has it built anew with the same component: readers notice nothing, effects do not repeat', async () => {
+    const random = seeded(seed);
+    const all = roots(30);
+    const effects = new Effects();
+    const reactor = new TestReactor('projector', 'p', (request) => {
+      effects.note(request);
+      return summing(request);
+    });
+    await using world = await World.open({ store: memory(), reactors: [reactor] });
+    let writing = true;
+    let written = 0;
+    const writer = (async () => {
+      while (writing) {
+        const batch = all.filter(() => random() < 0.3);
+        await Promise.all(batch.map((root) => world.deposit(root)));
+        written += batch.length;
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    })();
+    for (let generation = 2; generation <= 6; generation++) {
+      const newest = (await world.store.listSubscriptions()).at(-1)!;
+      await world.store.declare(rebuiltDefinition(newest, 0));
+      await world.engine.delivery.changed();
+      await eventually(`generation ${generation} is what readers get`, active(world, generation));
+    }
+    writing = false;
+    await writer;
+    await eventually('everything has its effect', () => effects.counts.size === written);
+    assert.deepEqual(
+      [...effects.counts].filter(([, count]) => count !== 1),
+      [],
+    );
+    assert(effects.replayed.size > 0);
+    await eventually('old rows are gone', async () => {
+      for (let generation = 1; generation < 6; generation++) {
+        if ((await rowsOf(world, generation)).length > 0) return false;
+      }
+      return (await rowsOf(world, 6)).length === all.length;
+    });
+  });
+
+  test('a parked key in the new generation holds the switch up and can be seen; its replay lets it through', async () => {
+    const all = roots(10);
+    const poison = hex(all[0]!);
+    let fixed = false;
+    const one = new TestReactor('projector', 'p', summing);
+    await using world = await World.open({ store: memory(), reactors: [one], limits: { reactionAttempts: 2 } });
+    await deposits(world, all, 5, seeded(seed));
+    await eventually('the first generation is complete', async () => (await rowsOf(world, 1)).length === 10);
+    one.available = false;
+    const two = new TestReactor(
+      'projector',
+      'p',
+      (request) => {
+        if (!fixed && rootOf(request.events) === poison) throw new Error('poison');
+        return summing(request);
+      },
+      { generation: 2 },
+    );
+    world.add(two);
+    const [row] = await eventually('it is a dead letter', async () => {
+      const rows = await parked(world, 'p');
+      return rows[0]?.state === 'dead' && rows;
+    });
+    assert.equal(row!.partition.generation, 2);
+    await eventually('the others are built', async () => (await rowsOf(world, 2)).length === 9);
+    assert.equal(await world.store.activeGeneration('p'), 1);
+    fixed = true;
+    await replay(world, [row!]);
+    await eventually('readers get the new one', active(world, 2));
+    assert.equal((await rowsOf(world, 2)).length, 10);
+  });
+
+  test('a daemon that dies during a rebuild goes on with it', async () => {
+    const store = memory();
+    const all = roots(20);
+    const effects = new Effects();
+    const make = (generation: number) =>
+      new TestReactor(
+        'projector',
+        'p',
+        (request) => {
+          effects.note(request);
+          return NOTHING;
+        },
+        { generation },
+      );
+    const first = await World.open({ store, reactors: [make(1)], instance: 'one' });
+    await deposits(first, all, 10, seeded(seed));
+    await eventually('all handled', () => effects.counts.size === 200);
+    await first.stop();
+    for (let i = 0; i < 5; i++) {
+      const world = await World.open({ store, reactors: [make(2)], instance: 'one' });
+      for (let turns = 0; turns < i * 20; turns++) await new Promise((resolve) => setImmediate(resolve));
+      await world.engine.drain(0);
+      world.engine.close();
+    }
+    await using world = await World.open({ store, reactors: [make(2)], instance: 'one' });
+    await eventually('readers get the new one', active(world, 2));
+    await deposits(world, all, 1, seeded(seed));
+    await eventually('the new ones are handled', () => effects.counts.size === 220);
+    assert.equal(effects.replayed.size, 200);
+    assert([...effects.counts.values()].every((count) => count === 1));
+  });
+});
