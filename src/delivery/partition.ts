@@ -53,7 +53,7 @@ interface Handled {
 /** Under load the cursor of a projector moves so often. */
 const FLUSH_MS = 100;
 /** Rows that wait for it are not more than this. */
-const FLUSH_BYTES = 256 * 1024;
+const FLUSH_BYTES = 64 * 1024;
 /** After tries that nobody judged. */
 const UNCOUNTED = { tries: Infinity, minMs: 50, maxMs: 5000 };
 /** Of one process's history, which others may change between reading and storing. */
@@ -168,7 +168,7 @@ export class Partition {
 
   /** Resolves when everything that was offered is handled and stored, or parked; or when nothing will be any more. */
   emptied(): Promise<void> {
-    if (this.#window.events === 0 || this.#stopped) return Promise.resolve();
+    if (this.#window.events === 0 || this.waitsForOthers || this.#stopped) return Promise.resolve();
     return new Promise((resolve) => {
       this.#wantsEmpty.push(resolve);
     });
@@ -237,6 +237,7 @@ export class Partition {
       else if (this.#mayHandle(lane.queue[0]!)) void this.#run(lane);
       else this.#aside.add(lane);
     }
+    if (this.#aside.size > 0) this.#wake();
     if (this.#subscription.mayStart()) this.#parking.pump();
   }
 
@@ -778,7 +779,7 @@ export class Partition {
 
   #wake(): void {
     if (!this.full) for (const resolve of this.#wantsRoom.splice(0)) resolve();
-    if (this.#window.events === 0) for (const resolve of this.#wantsEmpty.splice(0)) resolve();
+    if (this.#window.events === 0 || this.waitsForOthers) for (const resolve of this.#wantsEmpty.splice(0)) resolve();
     if (this.#inHand === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 }

@@ -11,7 +11,7 @@ import { TestReactor, World } from '../support/world.ts';
 
 const seed = Number(process.env.DAYBOOK_TEST_SEED ?? Math.floor(Math.random() * 1e9));
 /** More take their time: see docs/reliability.md. */
-const SWITCHES = Number(process.env.DAYBOOK_TEST_SWITCHES ?? 25);
+const SWITCHES = Number(process.env.DAYBOOK_TEST_SWITCHES ?? 15);
 
 const rowsOf = (world: World, generation: number) =>
   world.store.listProjections({ tenant: '', projector: 'p', generation, prefix: '', limit: 10_000 });
