@@ -84,6 +84,7 @@ export async function openEngine(options: EngineOptions) {
     instance,
     version,
     domains,
+    commands: () => admission.admitted,
   });
   const mayChange = (domain: string, page: EventPage) => reads.concerns(domain, [page]);
   const waiting = new Waiting({ ...common, delivery, mayChange });

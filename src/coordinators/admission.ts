@@ -21,12 +21,18 @@ export class Admission {
   /** Present: the root is busy. The list holds those who wait. */
   readonly #busy = new Map<string, Waiter[] | undefined>();
   #executing = 0;
+  #admitted = 0;
   #executingBytes = 0;
   #draining = false;
   #whenIdle: (() => void) | undefined;
 
   constructor(limits: AdmissionLimits) {
     this.#limits = limits;
+  }
+
+  /** Commands that were let in so far. */
+  get admitted(): number {
+    return this.#admitted;
   }
 
   /**
@@ -72,6 +78,7 @@ export class Admission {
     if (this.#executingBytes + bytes > executingBytes * share) throw overloaded('executing_bytes', streamText);
     if ((this.#busy.get(streamText)?.length ?? 0) >= perRootCommands) throw overloaded('per_root_commands', streamText);
     this.#executing++;
+    this.#admitted++;
     this.#executingBytes += bytes;
   }
 

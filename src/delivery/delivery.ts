@@ -36,6 +36,8 @@ export interface DeliveryOptions extends Omit<DispatchParts, 'storeClock' | 'lim
   logIdentity: { logId: string; incarnation: string };
   instance: string;
   version: string;
+  /** Commands so far. */
+  commands: () => number;
   /** Domains that this daemon decides for now. */
   domains: () => readonly string[];
 }

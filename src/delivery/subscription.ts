@@ -26,6 +26,8 @@ import { Timers, type TimersParts } from './timers.ts';
 
 export interface SubscriptionParts extends TimersParts {
   tail: LogTail;
+  /** So far: whoever catches up leaves room for them. */
+  commands: () => number;
   components: Components;
   /** Leases hold. */
   valid: () => boolean;
