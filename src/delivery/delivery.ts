@@ -273,7 +273,11 @@ export class Delivery {
       if (reactor.available || this.#refused.has(reactor))
         declared = (await this.#declare(reactor, definitions)) || declared;
     }
-    if (declared) definitions = await store.listSubscriptions();
+    if (declared) {
+      definitions = await store.listSubscriptions();
+      // Those that were looked at before may contradict it.
+      this.#again = true;
+    }
     for (const definition of definitions) {
       const text = textOf(definition.name, definition.generation);
       const known = this.#subscriptions.get(text);
@@ -320,6 +324,8 @@ export class Delivery {
     const startAfter = await this.#startOf(declaration);
     const now = await this.#options.store.declare({ ...definition, startAfter });
     const about = { subscription: now.name, kind: now.kind, generation: now.generation, version: now.version };
+    const before = known.find((row) => row.generation === now.generation);
+    if (before?.version === now.version) return false;
     this.#options.log.info({ ...about, start_after: now.startAfter }, 'subscription declared');
     return true;
   }

@@ -1,6 +1,12 @@
 // A daemon without its wire, on a store of the test's: the real engine, and components in this process whose handlers a test gives.
 
-import { HostLost, type ReactionCall, type Reactor, type ReactorDeclaration } from '../../src/component.ts';
+import {
+  HostLost,
+  type ReactionCall,
+  type Reactor,
+  type ReactorDeclaration,
+  type Upcaster,
+} from '../../src/component.ts';
 import { LIMITS, type Limits } from '../../src/config.ts';
 import { completeCommand } from '../../src/coordinators/answers.ts';
 import { HotCache } from '../../src/coordinators/hot-cache.ts';
@@ -99,6 +105,7 @@ export interface WorldOptions {
   store: Store;
   reactors?: readonly TestReactor<never>[] | readonly unknown[];
   accounts?: readonly InProcessAccount[];
+  upcasters?: readonly Upcaster[];
   limits?: Partial<Limits>;
   runtime?: Runtime;
   instance?: string;
@@ -149,6 +156,8 @@ export class World implements AsyncDisposable {
     reactors.forEach(watch);
     const components = {
       ...componentsOf(...accounts),
+      upcaster: (domain: string) => options.upcasters?.find((upcaster) => upcaster.domain === domain),
+      hasUpcasters: options.upcasters !== undefined,
       reactors: () => reactors,
       onReactorsChanged: (listener: () => void) => {
         changed = listener;
