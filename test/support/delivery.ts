@@ -1,16 +1,40 @@
 // What tests of delivery have in common: handlers that note what they were handed, loads, and what an operator does.
 
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { emptyWork } from '../../src/coordinators/reaction.ts';
 import type { EventBook } from '../../src/model/book.ts';
 import type { ProjectorRequest, ProjectorResponse } from '../../src/model/reaction.ts';
 import { hex } from '../../src/model/stream.ts';
 import type { ParkedKey, Store } from '../../src/store.ts';
 import { openMemory } from '../../src/stores/memory.ts';
+import { openSqlite } from '../../src/stores/sqlite/index.ts';
 import { any, command, newRoot, textOf } from './books.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
 
 export const memory = (): Store => openMemory({ logId: '0'.repeat(36), incarnation: '1'.repeat(36) });
+
+export interface OpenStore extends AsyncDisposable {
+  store: Store;
+}
+
+/** Memory, and SQLite in a folder of its own that goes with it. */
+export const STORES: Record<string, () => Promise<OpenStore>> = {
+  memory: async () => ({ store: memory(), async [Symbol.asyncDispose]() {} }),
+  async sqlite() {
+    const folder = await mkdtemp(join(tmpdir(), 'daybook-delivery-'));
+    const store = await openSqlite({ path: join(folder, 'daybook.db') });
+    return {
+      store,
+      async [Symbol.asyncDispose]() {
+        await store.close();
+        await rm(folder, { recursive: true });
+      },
+    };
+  },
+};
 
 export const NOTHING: ProjectorResponse = { projections: [] };
 
