@@ -52,18 +52,28 @@ type Request<M extends Method> = M['requestType'] extends Message<infer R> ? R :
 type Response<M extends Method> = M['responseType'] extends Message<infer R> ? R : never;
 
 /** The answers of one call to EventQuery, one by one. Throws a CallFailed when there is an error. */
-export async function* ask<Name extends Of<typeof EventQueryDefinition, false | true>>(
+export function ask<Name extends Of<typeof EventQueryDefinition, true>>(
   address: string,
-  name: Name & Of<typeof EventQueryDefinition, true>,
+  name: Name,
   request: Request<(typeof EventQueryDefinition)['methods'][Name]>,
 ): AsyncGenerator<Response<(typeof EventQueryDefinition)['methods'][Name]>> {
+  return stream(address, EventQueryDefinition, name, request);
+}
+
+/** The answers of a call that has many, one by one. Throws a CallFailed when there is an error. */
+export async function* stream<S extends Service & Parameters<typeof serviceDefinition>[0], Name extends Of<S, true>>(
+  address: string,
+  service: S,
+  name: Name,
+  request: Request<S['methods'][Name]>,
+): AsyncGenerator<Response<S['methods'][Name]>> {
   const client = open(address);
   try {
-    const method = serviceDefinition(EventQueryDefinition)[name]!;
+    const method = serviceDefinition(service)[name]!;
     yield* client.makeServerStreamRequest(
       method.path,
       method.requestSerialize,
-      method.responseDeserialize as (bytes: Buffer) => Response<(typeof EventQueryDefinition)['methods'][Name]>,
+      method.responseDeserialize as (bytes: Buffer) => Response<S['methods'][Name]>,
       request,
     );
   } catch (thrown) {

@@ -120,6 +120,87 @@ program
   .action(async (correlationId, options) => (await import('./explain.ts')).explain(correlationId, options));
 
 program
+  .command('subscriptions')
+  .description('print how far projectors, sagas and process managers are, and what holds them up')
+  .argument('[names...]', 'only these')
+  .option(...CONFIG)
+  .option(...ADDRESS)
+  .option(...JSON_LINES)
+  .action(async (names, options) => (await import('./subscriptions.ts')).subscriptions(names, options));
+
+program
+  .command('pause')
+  .description('stop a subscription after what it has in hand, on all daemons of the log, until it is resumed')
+  .argument('<subscription>', 'the name of a projector, saga or process manager')
+  .option(...CONFIG)
+  .option(...ADDRESS)
+  .action(async (name, options) => (await import('./subscriptions.ts')).pause(name, options));
+
+program
+  .command('resume')
+  .description('let a paused subscription go on')
+  .argument('<subscription>', 'its name')
+  .option(...CONFIG)
+  .option(...ADDRESS)
+  .action(async (name, options) => (await import('./subscriptions.ts')).resume(name, options));
+
+program
+  .command('rebuild')
+  .description('build a projector anew beside the running one, and switch over when it has caught up')
+  .argument('<projector>', 'its name')
+  .option(...CONFIG)
+  .option(...ADDRESS)
+  .option('--from <place>', 'where to begin: beginning, now, a position, or a time (2026-01-31T12:00:00Z)', 'beginning')
+  .option(...JSON_LINES)
+  .action(async (projector, options) => (await import('./rebuild.ts')).rebuild(projector, options));
+
+const parked = program
+  .command('parked')
+  .description('what could not be delivered: list it, show it, try it again (replay) or give it up (discard)');
+
+parked
+  .command('list')
+  .description('print the keys and outputs that are held up')
+  .option(...CONFIG)
+  .option(...ADDRESS)
+  .option('--subscription <name>', 'only of this projector, saga or process manager')
+  .addOption(new Option('--state <state>', 'only in this state').choices(['retrying', 'dead', 'draining']))
+  .option('--tenant <tenant>', "only of this tenant; '' is the default one (without: of all)")
+  .option('--limit <n>', 'so many at most', wholeNumber('--limit', 1, UINT32_MAX), 1000)
+  .option(...JSON_LINES)
+  .action(async (options) => (await import('./parked.ts')).list(options));
+
+parked
+  .command('show')
+  .description('print one with the event or the command that failed')
+  .argument('<id>', 'from the last column of the list')
+  .option(...CONFIG)
+  .option(...ADDRESS)
+  .option(...RAW)
+  .option('--json', 'as one JSON object')
+  .action(async (id, options) => (await import('./parked.ts')).show(id, options));
+
+parked
+  .command('replay')
+  .description('try it again now, from the event that failed, in order')
+  .argument('[id]', 'from the last column of the list')
+  .option(...CONFIG)
+  .option(...ADDRESS)
+  .option('--all <subscription>', 'everything of this projector, saga or process manager')
+  .option('--force', 'also what the receiver may have forgotten that it did: it may then happen twice')
+  .option('--json', 'how many, as one JSON object')
+  .action(async (id, options) => (await import('./parked.ts')).replay(id, options));
+
+parked
+  .command('discard')
+  .description('give up the event or the command that failed, for good, and go on after it')
+  .argument('<id>', 'from the last column of the list')
+  .requiredOption('--reason <text>', 'why: it is kept in the log of the daemon')
+  .option(...CONFIG)
+  .option(...ADDRESS)
+  .action(async (id, options) => (await import('./parked.ts')).discard(id, options));
+
+program
   .command('doctor')
   .description('say what is wrong with the configuration, the store and the machine')
   .option(...CONFIG)
