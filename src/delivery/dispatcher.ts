@@ -36,6 +36,9 @@ export interface DispatchContext {
 /** Rows of one partition under way. */
 const CONCURRENCY = 64;
 const UNCOUNTED = { tries: Infinity, minMs: 50, maxMs: 1000 };
+/** Lanes that wait in memory after such a try. Others wait in the store, so that they are not read again and again. */
+const WAITING = 256;
+const WAIT_IN_STORE_MS = 1000;
 /** The longest sleep while something is ready: rows may also be replayed by others. */
 const LOOK_AGAIN_MS = 3000;
 
@@ -124,7 +127,7 @@ export class Dispatcher {
     } catch (thrown) {
       await this.#failed(row, thrown).catch((error) => {
         this.#parts.log.warn({ ...about(row), err: error }, 'an output could not be dealt with; trying again');
-        this.#later(row.lane);
+        this.#wait(row.lane);
       });
     } finally {
       this.#lanes.delete(row.lane);
@@ -227,9 +230,9 @@ export class Dispatcher {
   async #failed(row: OutboxRow, thrown: unknown): Promise<void> {
     if (this.#stopped || this.#partition.signal.aborted) return;
     // The row is not as it was; it is looked for again, though not in haste.
-    if (thrown instanceof ClaimLost || thrown instanceof Fenced) return this.#later(row.lane);
+    if (thrown instanceof ClaimLost || thrown instanceof Fenced) return this.#wait(row.lane);
     const error = asDaybookError(thrown);
-    if (!counts(error) && !(error instanceof HostLost && row.kind !== 'command')) return this.#later(row.lane);
+    if (!counts(error) && !(error instanceof HostLost && row.kind !== 'command')) return this.#later(row);
     const { state, delayMs } = this.#partition.parked.after(row.attempts + 1);
     const changed: OutboxRow = {
       ...row,
@@ -239,6 +242,7 @@ export class Dispatcher {
       reason: error.reason,
       message: sentenceOf(error),
     };
+    this.#uncounted.delete(row.lane);
     await this.#write(row, changed);
     if (state === 'dead') this.#dead(row, error);
     else
@@ -266,7 +270,15 @@ export class Dispatcher {
     });
   }
 
-  #later(lane: string): void {
+  /** Nobody judged it. */
+  async #later(row: OutboxRow): Promise<void> {
+    if (this.#waiting.size < WAITING) return this.#wait(row.lane);
+    const { storeClock, runtime } = this.#parts;
+    const delayMs = WAIT_IN_STORE_MS * (1 + runtime.random());
+    await this.#write(row, { ...row, dueAtMicros: Math.round(storeClock() + delayMs * 1000) });
+  }
+
+  #wait(lane: string): void {
     const { runtime } = this.#parts;
     const tries = (this.#uncounted.get(lane) ?? 0) + 1;
     this.#uncounted.set(lane, tries);

@@ -358,7 +358,8 @@ export class Parking {
    */
   async #drain(entry: Entry): Promise<boolean> {
     const { row } = entry;
-    const through = this.#partition.scanned;
+    // After a restart the tail begins behind what the lane has handled.
+    const through = Math.max(this.#partition.scanned, row.position - 1);
     entry.row = { ...row, state: 'draining', through };
     this.#partition.hold(row.key);
     try {

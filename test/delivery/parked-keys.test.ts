@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { emptyWork } from '../../src/coordinators/reaction.ts';
+import { orderingKey, partitionOf } from '../../src/model/ordering.ts';
 import type { ProjectorRequest } from '../../src/model/reaction.ts';
 import { streamSlice } from '../../src/model/slice.ts';
 import { openMemory } from '../../src/stores/memory.ts';
 import { newRoot } from '../support/books.ts';
+import { isSettled, memory, NOTHING, parked } from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
 import { TestReactor, World } from '../support/world.ts';
+
+/** Nothing is tried again by itself. */
+const SLOW = { reactionRetryMinMs: 60_000, reactionRetryMaxMs: 60_000 };
 
 const hex = (root: Uint8Array) => Buffer.from(root).toString('hex');
 
@@ -13,7 +19,7 @@ test('an event that comes while a parked key looks for its last one is handled, 
   const store = openMemory({ logId: '0'.repeat(36), incarnation: '1'.repeat(36) });
   // Both in one partition.
   const slice = (root: Uint8Array) => streamSlice({ tenant: '', domain: 'account', root });
-  const [parked, other] = Array.from({ length: 1000 }, newRoot).filter((root) => slice(root) < 512) as [
+  const [held, other] = Array.from({ length: 1000 }, newRoot).filter((root) => slice(root) < 512) as [
     Uint8Array,
     Uint8Array,
   ];
@@ -25,7 +31,7 @@ test('an event that comes while a parked key looks for its last one is handled, 
     'one',
     (request: ProjectorRequest) => {
       const { cover, pages } = request.events!;
-      const ours = hex(cover!.root!.value) === hex(parked);
+      const ours = hex(cover!.root!.value) === hex(held);
       if (ours && failing) throw new Error('not now');
       if (ours) {
         handled.push(...pages.map(({ sequence }) => sequence));
@@ -45,7 +51,7 @@ test('an event that comes while a parked key looks for its last one is handled, 
       if (name !== 'readStream') return value.bind(target);
       return async (...args: Parameters<typeof store.readStream>) => {
         const found = await target.readStream(...args);
-        if (armed && hex(args[0].root) === hex(parked)) {
+        if (armed && hex(args[0].root) === hex(held)) {
           armed = false;
           looking.resolve();
           await looked.promise;
@@ -55,16 +61,72 @@ test('an event that comes while a parked key looks for its last one is handled, 
     },
   });
   await using world = await World.open({ store: slow, reactors: [reactor], limits: { reactionAttempts: 1000 } });
-  await world.deposit(parked);
+  await world.deposit(held);
   await eventually('the key is parked', () => world.logLines.some((line) => line.includes('its key is parked')));
   // Further on in the log, so that there is something to look through.
   await world.deposit(other);
   await looking.promise;
-  const { events } = await world.deposit(parked);
+  const { events } = await world.deposit(held);
   const { position } = events!.pages[0]!;
   const partition = world.engine.delivery.subscriptions[0]!.partition(0);
   await eventually('it was offered', () => partition!.scanned >= position);
   looked.resolve();
   await eventually('the key has caught up', () => partition!.position >= position && partition!.parked.rows === 0);
   assert.deepEqual(handled, [0, 1]);
+});
+
+test('trap 41: what a parked key has handled beyond the cursor is not handled again after a restart', async () => {
+  const store = memory();
+  const root = newRoot();
+  const reactor = (handler: (request: ProjectorRequest) => typeof NOTHING) =>
+    new TestReactor('projector', 'p', handler);
+  {
+    await using world = await World.open({ store, reactors: [reactor(() => assert.fail('not yet'))], limits: SLOW });
+    await world.deposit(root);
+    await eventually('it is parked', async () => (await parked(world, 'p')).length === 1);
+    for (let i = 0; i < 4; i++) await world.deposit(root);
+  }
+  // As a daemon leaves it that died when the key had handled three events, and the cursor had not moved yet.
+  await store.removeGeneration('p', 1, 1000);
+  const seen: number[] = [];
+  const late = reactor((request) => {
+    seen.push(...request.events!.pages.map(({ sequence }) => sequence));
+    return NOTHING;
+  });
+  late.available = false;
+  const definition = {
+    name: 'p',
+    kind: 'projector',
+    generation: 1,
+    version: 1_000_001,
+    domains: [],
+    types: [],
+  } as const;
+  await store.declare({ ...definition, partitions: 16, startAfter: 0, sync: true, paused: false });
+  const cover = { tenant: '', domain: 'account', root: { value: root }, correlationId: '' };
+  const partition = { subscription: 'p', generation: 1, partition: partitionOf('stream', cover, 16) };
+  const { epoch } = (await store.acquire(partition, 'dead', 1_000_001))!;
+  const work = emptyWork();
+  work.fences.push({ partition, epoch });
+  const key = orderingKey('stream', cover);
+  const times = { dueAtMicros: 0, parkedAtMicros: 0 };
+  const at = { position: 4, firstPosition: 1, through: 0, attempts: 0 };
+  const parkedRow = {
+    partition,
+    key,
+    state: 'retrying',
+    ...at,
+    ...times,
+    reason: '',
+    message: '',
+    version: 0,
+  } as const;
+  work.parked.push({ partition, key, version: 0, row: parkedRow });
+  const unitId = new Uint8Array(16).fill(3);
+  await store.commit([{ unitId, appends: [], expectations: [], snapshots: [], outcomes: [], work }]);
+  await store.release(partition, epoch);
+  await using world = await World.open({ store, reactors: [late] });
+  late.available = true;
+  await eventually('all is handled', () => isSettled(world, 'p'));
+  assert.deepEqual(seen, [3, 4]);
 });

