@@ -39,6 +39,8 @@ const UNCOUNTED = { tries: Infinity, minMs: 50, maxMs: 1000 };
 /** Lanes that wait in memory after such a try. Others wait in the store, so that they are not read again and again. */
 const WAITING = 256;
 const WAIT_IN_STORE_MS = 1000;
+/** They are let go in groups: each look at the outbox costs what is found. */
+const GROUP_MS = 50;
 /** The longest sleep while something is ready: rows may also be replayed by others. */
 const LOOK_AGAIN_MS = 3000;
 
@@ -49,8 +51,9 @@ export class Dispatcher {
   readonly #lanes = new Set<string>();
   /** Tries in a row that nobody judged, by lane. */
   readonly #uncounted = new Map<string, number>();
-  /** Lanes that wait a moment after such a try. */
-  readonly #waiting = new Set<string>();
+  /** Lanes that wait a moment after such a try, and until when by the monotonic clock. */
+  readonly #waiting = new Map<string, number>();
+  #waitTimer: Timer | undefined;
   #looking = false;
   #again = false;
   #timer: Timer | undefined;
@@ -73,6 +76,7 @@ export class Dispatcher {
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();
+    this.#waitTimer?.cancel();
   }
 
   /** Stops; resolves when nothing is under way. */
@@ -133,7 +137,8 @@ export class Dispatcher {
       this.#lanes.delete(row.lane);
       this.#context.progressed();
       if (this.#lanes.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
-      this.kick();
+      // A lane that waits has nothing new; but it may have made room.
+      if (!this.#waiting.has(row.lane) || this.#lanes.size === 0) this.kick();
     }
   }
 
@@ -282,10 +287,20 @@ export class Dispatcher {
     const { runtime } = this.#parts;
     const tries = (this.#uncounted.get(lane) ?? 0) + 1;
     this.#uncounted.set(lane, tries);
-    this.#waiting.add(lane);
-    runtime.after(retryDelayMs(UNCOUNTED, tries, runtime.random())!, () => {
-      this.#waiting.delete(lane);
-      this.kick();
+    this.#waiting.set(lane, runtime.monotonicMs() + retryDelayMs(UNCOUNTED, tries, runtime.random())!);
+    this.#letGoSoon();
+  }
+
+  #letGoSoon(): void {
+    if (this.#stopped || this.#waitTimer !== undefined) return;
+    const { runtime } = this.#parts;
+    this.#waitTimer = runtime.after(GROUP_MS, () => {
+      this.#waitTimer = undefined;
+      const now = runtime.monotonicMs();
+      const before = this.#waiting.size;
+      for (const [lane, untilMs] of this.#waiting) if (untilMs <= now) this.#waiting.delete(lane);
+      if (this.#waiting.size < before) this.kick();
+      if (this.#waiting.size > 0) this.#letGoSoon();
     });
   }
 }
