@@ -76,7 +76,10 @@ export const ErrorReason = {
   ERROR_REASON_OVERLOADED: 14,
   /** ERROR_REASON_TOO_LARGE - INVALID_ARGUMENT. A message is over a limit. Metadata: `size`, `limit`. Do not retry. */
   ERROR_REASON_TOO_LARGE: 15,
-  /** ERROR_REASON_WAIT_TIMEOUT - DEADLINE_EXCEEDED. Positions.Wait ran out of time. Metadata: `position` (how far the slowest has come). Wait again. */
+  /**
+   * ERROR_REASON_WAIT_TIMEOUT - DEADLINE_EXCEEDED. Positions.Wait, or a read of projections with a token, ran out of time. Metadata: `position` (how far the
+   * slowest has come). Wait again.
+   */
   ERROR_REASON_WAIT_TIMEOUT: 16,
   /** ERROR_REASON_UNAUTHENTICATED - UNAUTHENTICATED. No token, or a wrong one. Do not retry. */
   ERROR_REASON_UNAUTHENTICATED: 17,
