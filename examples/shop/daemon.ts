@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-const DAYBOOK = fileURLToPath(new URL('../../src/cli/daybook.ts', import.meta.url));
+/** The command line. */
+export const DAYBOOK = fileURLToPath(new URL('../../src/cli/daybook.ts', import.meta.url));
 
 export interface Daemon {
   /** host:port */

@@ -1,4 +1,4 @@
-// The shop as a program: attaches to a daemon, decides, and reacts, until it is told to stop.
+// The shop as a program: attaches to a daemon, decides and reacts, until it is told to stop.
 //
 //   node examples/shop/host.ts [host:port]
 
@@ -13,14 +13,14 @@ import { paymentProcess } from './payment-process.ts';
 import { stockLevels } from './stock-levels.ts';
 
 export interface ShopOptions {
-  /** Projectors, saga and process manager too. Without them orders are decided, and nothing follows. Default: false. */
+  /** Projectors, saga and process manager too. Without them orders are decided, and nothing follows. Default: true. */
   reactors?: boolean;
   /** How long a customer has to pay. Default: 15 minutes. */
   paymentDeadlineMs?: number;
 }
 
 export function attachShop(address: string, options: ShopOptions = {}): Host {
-  const { reactors = false, paymentDeadlineMs: deadlineMs } = options;
+  const { reactors = true, paymentDeadlineMs: deadlineMs } = options;
   return attach({
     address,
     name: 'shop',
