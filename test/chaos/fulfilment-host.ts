@@ -7,7 +7,7 @@ import { counting, echo, tally, wall, watch } from './witness.ts';
 const [address = '', patience = ''] = process.argv.slice(2);
 const patienceMs = Number(patience);
 const hosts = [
-  attachShop(address, { reactors: true, paymentDeadlineMs: patienceMs }),
+  attachShop(address, { paymentDeadlineMs: patienceMs }),
   attach({
     address,
     name: 'witness',
