@@ -116,7 +116,10 @@ export class BusinessCoordinator {
       case 'conflict':
         return undefined;
       case 'duplicate':
-        if (execution.outcome === undefined) throw new ClaimLost(`${execution.text}: rejected before`);
+        // The row should have gone with it: counted, so that it becomes visible.
+        if (execution.outcome === undefined) {
+          throw new DaybookError('INTERNAL', `${execution.text}: this output was rejected before, and is there again`);
+        }
         return this.#firstOutcome(execution, result.outcome);
       case 'fenced':
         throw new ClaimLost(result.what);

@@ -7,7 +7,7 @@ import type { EventBook, EventPage } from '../model/book.ts';
 import type { ReactionMessages, ReactorKind } from '../model/reaction.ts';
 import { type StreamKey, sameBytes, streamText } from '../model/stream.ts';
 import { toMicros, toTimestamp } from '../model/time.ts';
-import { checkCorrelationId, checkMetadata, checkPayload, streamOf } from '../model/validation.ts';
+import { checkCorrelationId, checkMetadata, checkPayload, checkTime, streamOf } from '../model/validation.ts';
 import type { Runtime } from '../runtime.ts';
 import type { LogIdentity, Unit } from '../store.ts';
 import type { Admission } from './admission.ts';
@@ -166,6 +166,8 @@ export class Ingest {
     for (const [i, page] of book.pages.entries()) {
       checkPayload(page.event, `pages[${i}].event`, this.#parts.limits.payloadBytes);
       checkMetadata(page.metadata, `pages[${i}].metadata`);
+      checkTime(page.createdAt, `pages[${i}].created_at`);
+      checkTime(page.occurredAt, `pages[${i}].occurred_at`);
       const expected = book.pages[0]!.sequence + i;
       if (page.sequence !== expected) {
         throw invalid(`pages[${i}].sequence`, `pages[${i}].sequence: expected ${expected}, found ${page.sequence}`);

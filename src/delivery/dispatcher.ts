@@ -11,6 +11,7 @@ import { type CommandBook, NO_ORIGIN, type Rejection } from '../model/book.ts';
 import { counts, sentenceOf } from '../model/failure.ts';
 import { orderingKey } from '../model/ordering.ts';
 import { retryDelayMs } from '../model/retry.ts';
+import { streamText } from '../model/stream.ts';
 import type { Timer } from '../runtime.ts';
 import type { OutboxKey, OutboxRow, TimerRow, Unit } from '../store.ts';
 import type { Partition } from './partition.ts';
@@ -148,10 +149,10 @@ export class Dispatcher {
     const own = this.#context.kind === 'process_manager';
     if (row.kind === 'timer') {
       const occasion = { kind: 'timer', row: timerOf(row), from: row } as const;
-      return this.#partition.trigger(this.#processKey(row), occasion);
+      return this.#partition.trigger(processKeyOf(row), occasion);
     }
     if (row.kind === 'notification' && own) {
-      return this.#partition.trigger(this.#processKey(row), { kind: 'rejection', row });
+      return this.#partition.trigger(processKeyOf(row), { kind: 'rejection', row });
     }
     if (row.kind === 'fact') {
       await facts.record(bodies.decodeEvents(row.body), false, caller, this.#claim(row, undefined));
@@ -165,11 +166,6 @@ export class Dispatcher {
       if (asDaybookError(error).reason !== 'REJECTED') throw error;
       if (row.kind === 'notification') this.#dead(row, asDaybookError(error));
     }
-  }
-
-  #processKey(row: OutboxRow): string {
-    const cover = { root: undefined, domain: '', tenant: row.target.tenant, correlationId: row.correlationId };
-    return orderingKey('correlation', cover);
   }
 
   #claim(row: OutboxRow, command: CommandBook | undefined): Claim {
@@ -214,7 +210,8 @@ export class Dispatcher {
       workId: '',
     };
     const now = storeClock();
-    const key = row.lane.slice(0, row.lane.indexOf('>'));
+    // Tenants and correlation ids may hold whatever parts them from the target.
+    const key = row.lane.slice(0, -streamText(row.target).length - 1);
     return {
       ...row,
       index: row.index + 1,
@@ -238,6 +235,7 @@ export class Dispatcher {
     if (thrown instanceof ClaimLost || thrown instanceof Fenced) return this.#wait(row.lane);
     const error = asDaybookError(thrown);
     if (!counts(error) && !(error instanceof HostLost && row.kind !== 'command')) return this.#later(row);
+    if (error.reason === 'UNKNOWN_DOMAIN' && this.#mayYetCome(row)) return this.#later(row);
     const { state, delayMs } = this.#partition.parked.after(row.attempts + 1);
     const changed: OutboxRow = {
       ...row,
@@ -252,6 +250,13 @@ export class Dispatcher {
     if (state === 'dead') this.#dead(row, error);
     else
       this.#parts.log.warn({ ...about(row), attempts: changed.attempts, err: error }, 'an output failed; trying again');
+  }
+
+  /** After a restart nobody has served the domain yet. When nobody comes for long, it is a mistake, and somebody should see it. */
+  #mayYetCome(row: OutboxRow): boolean {
+    const { limits, storeClock } = this.#parts;
+    const patienceMs = limits.reactionAttempts * limits.reactionRetryMaxMs;
+    return storeClock() - row.createdAtMicros < patienceMs * 1000;
   }
 
   #dead(row: OutboxRow, error: DaybookError): void {
@@ -313,18 +318,22 @@ function refused(row: OutboxRow, { code, message }: Rejection): OutboxRow {
 
 const TIMER_LANE = '>timer ';
 
+function processKeyOf({ target, correlationId }: OutboxRow): string {
+  return orderingKey('correlation', { root: undefined, domain: '', tenant: target.tenant, correlationId });
+}
+
 /** The row that a timer becomes when it has failed too often. */
 export function rowOfTimer(timer: TimerRow, base: Omit<OutboxRow, 'lane' | 'body' | 'kind'>): OutboxRow {
   return { ...base, kind: 'timer', lane: `${timer.process}${TIMER_LANE}${timer.name}`, body: timer.body };
 }
 
 function timerOf(row: OutboxRow): TimerRow {
-  const at = row.lane.indexOf(TIMER_LANE);
+  const process = processKeyOf(row);
   return {
     tenant: row.target.tenant,
     subscription: row.subscription,
-    process: row.lane.slice(0, at),
-    name: row.lane.slice(at + TIMER_LANE.length),
+    process,
+    name: row.lane.slice(process.length + TIMER_LANE.length),
     partition: row.partition,
     correlationId: row.correlationId,
     dueAtMicros: row.createdAtMicros,

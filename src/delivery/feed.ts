@@ -32,6 +32,8 @@ export interface FeedOptions {
 }
 
 const AWAY = { tries: Infinity, minMs: 100, maxMs: 2000 };
+/** Closer to the log's end than this, a reader that was behind does not rest any more. */
+const NEAR_EVENTS = 1000;
 /** Between two looks whether the limit has moved. */
 const LIMIT_MS = 20;
 
@@ -83,7 +85,8 @@ export class Feed {
           failures = 0;
           for (const book of batch.books) {
             await this.#offer(book);
-            if (!this.#live) await this.#pace.after(book.pages.length, this.members.values(), signal);
+            const behind = this.#live ? 0 : tail.position - this.#position;
+            if (behind > NEAR_EVENTS) await this.#pace.after(book.pages.length, this.members.values(), signal);
           }
           await this.#mayPass(batch.through);
           if (signal.aborted) return;

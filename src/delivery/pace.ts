@@ -4,9 +4,9 @@
 import { type Runtime, sleep } from '../runtime.ts';
 
 /** Offered before it rests: so few that a command hardly waits for them. */
-const EVENTS = 128;
+const EVENTS = 256;
 /** Of the time that they took. */
-const REST = 3;
+const REST = 1;
 const REST_MAX_MS = 250;
 
 /** A partition, as far as it concerns the pace. */

@@ -1,9 +1,9 @@
 // Facts: events that happened elsewhere, recorded once per external source and id.
 
-import { DaybookError, invalid } from '../errors.ts';
+import { invalid } from '../errors.ts';
 import type { EventBook, EventPage } from './book.ts';
 import { hex, type StreamKey } from './stream.ts';
-import { checkCorrelationId, checkMetadata, checkPayload, streamOf } from './validation.ts';
+import { checkCorrelationId, checkMetadata, checkPayload, checkTime, streamOf } from './validation.ts';
 
 export interface FactLimits {
   payloadBytes: number;
@@ -49,11 +49,6 @@ function checkFact(stream: StreamKey, page: EventPage, field: string, limits: Fa
       `${field}.origin.external_id: expected 1 to 256 printable ASCII characters`,
     );
   }
-  const time = page.occurredAt;
-  if (time !== undefined && !(Math.abs(time.seconds) < 8e9 && time.nanos >= 0 && time.nanos < 1e9)) {
-    throw new DaybookError('INVALID_ARGUMENT', `${field}.occurred_at: not a time between 1717 and 2223`, {
-      metadata: { field: `${field}.occurred_at` },
-    });
-  }
+  checkTime(page.occurredAt, `${field}.occurred_at`);
   return factKey(stream, externalSource, externalId);
 }

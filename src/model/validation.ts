@@ -1,7 +1,15 @@
 // What a book must look like before anything is done with it. Every check names the field as the wire does.
 
 import { DaybookError, invalid } from '../errors.ts';
-import { type Any, type CommandBook, type Cover, metadataBytes, payloadBytes, utf8Length } from './book.ts';
+import {
+  type Any,
+  type CommandBook,
+  type Cover,
+  metadataBytes,
+  payloadBytes,
+  type Timestamp,
+  utf8Length,
+} from './book.ts';
 import type { StreamKey } from './stream.ts';
 
 export interface CommandLimits {
@@ -93,6 +101,12 @@ export function checkMetadata(metadata: { [key: string]: string }, field: string
     size += utf8Length(key) + utf8Length(value);
   }
   if (size > METADATA_BYTES) throw tooLarge(field, size, METADATA_BYTES);
+}
+
+/** Absent is allowed. */
+export function checkTime(time: Timestamp | undefined, field: string): void {
+  if (time === undefined || (Math.abs(time.seconds) < 8e9 && time.nanos >= 0 && time.nanos < 1e9)) return;
+  throw invalid(field, `${field}: not a time between 1717 and 2223`);
 }
 
 export function tooLarge(field: string, size: number, limit: number): DaybookError {

@@ -319,8 +319,7 @@ function eventsOf(random: Random) {
 /** Of another service, as far as that makes sense. */
 function foreignOf(random: Random) {
   const { cover, ...events } = eventsOf(random);
-  const pages = events.pages.map((page) => ({ ...page, occurredAt: undefined }));
-  return { ...events, pages, cover: cover && { ...cover, domain: mostly(random, 'abroad', () => word(random)) } };
+  return { ...events, cover: cover && { ...cover, domain: mostly(random, 'abroad', () => word(random)) } };
 }
 
 function syncOf(random: Random) {
