@@ -92,7 +92,9 @@ test('dead letters are listed, read, replayed and discarded', async () => {
   const letter = DeadLetter.fromPartial({ id: 'd', subscription: 'totals', state: 2 });
   const lists = asked('DeadLetters.List', { deadLetters: [letter], nextPageToken: '', total: 1 });
   assert.equal((await client.deadLetters.list({ subscription: 'totals', state: 'dead' })).total, 1);
-  assert.deepEqual(lists, [{ subscription: 'totals', state: 2, tenant: '', allTenants: false, pageSize: 0, pageToken: '' }]);
+  assert.deepEqual(lists, [
+    { subscription: 'totals', state: 2, tenant: '', allTenants: false, pageSize: 0, pageToken: '' },
+  ]);
   asked('DeadLetters.Get', letter);
   assert.deepEqual(await client.deadLetters.get('d'), letter);
   const replays = asked('DeadLetters.Replay', { replayed: 3 });
