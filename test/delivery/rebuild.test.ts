@@ -92,7 +92,7 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
         const batch = all.filter(() => random() < 0.3);
         await Promise.all(batch.map((root) => world.deposit(root)));
         written += batch.length;
-        await new Promise((resolve) => setTimeout(resolve, 1));
+        await new Promise((resolve) => setTimeout(resolve, 4));
       }
     })();
     for (let generation = 2; generation <= SWITCHES + 1; generation++) {
@@ -136,7 +136,7 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
         const batch = all.filter(() => random() < 0.3);
         await Promise.all(batch.map((root) => world.deposit(root)));
         written += batch.length;
-        await new Promise((resolve) => setTimeout(resolve, 1));
+        await new Promise((resolve) => setTimeout(resolve, 4));
       }
     })();
     for (let generation = 2; generation <= 6; generation++) {

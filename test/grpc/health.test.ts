@@ -172,9 +172,16 @@ describe('reflection', () => {
     'daybook.v1.BusinessCoordinator',
     'daybook.v1.CommandGateway',
     'daybook.v1.ComponentHost',
+    'daybook.v1.Control',
+    'daybook.v1.DeadLetters',
     'daybook.v1.EventQuery',
     'daybook.v1.EventStream',
     'daybook.v1.Payloads',
+    'daybook.v1.Positions',
+    'daybook.v1.ProcessManagerCoordinator',
+    'daybook.v1.Projections',
+    'daybook.v1.ProjectorCoordinator',
+    'daybook.v1.SagaCoordinator',
     'grpc.health.v1.Health',
   ];
 
