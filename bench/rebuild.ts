@@ -108,7 +108,7 @@ function progress(text: string): void {
   process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text.trimEnd()}\n`);
 }
 
-async function once(address: string, client: Client, perSecond: number) {
+async function once(client: Client, perSecond: number) {
   const pipeline = client.pipeline({ maxWaiting: 1_000_000 });
   const untilMs = performance.now() + ALONE_S * 1000;
   const alone = await openLoop(pipeline, perSecond, () => performance.now() > untilMs);
@@ -127,7 +127,6 @@ async function once(address: string, client: Client, perSecond: number) {
   await rebuilding;
   const rebuildS = (performance.now() - begunMs) / 1000;
   await pipeline.close();
-  void address;
   const rebuilt = Math.round(tail.position / rebuildS);
   return { alone, during, rebuildS, rebuilt };
 }
@@ -157,7 +156,7 @@ console.log(`capacity: ${Math.round(perSecond)} commands/s, ${IN_FLIGHT} in flig
 
 const ratios: number[] = [];
 for (let run = 1; run <= RUNS; run++) {
-  const { alone, during, rebuildS, rebuilt } = await once(daemon.address, client, perSecond / 2);
+  const { alone, during, rebuildS, rebuilt } = await once(client, perSecond / 2);
   const ratio = percentile(during, 0.99) / percentile(alone, 0.99);
   ratios.push(ratio);
   const shown = (name: string, all: number[]) =>

@@ -7,15 +7,16 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { connect } from '@daybook/client';
-import { type Running, runCli, startCli } from '../support/cli.ts';
+import { type Running, runCli } from '../support/cli.ts';
 import { seeded } from '../support/random.ts';
 import { Customers } from './customers.ts';
+import { ready, startIn } from './daemon.ts';
 import { FulfilmentAuditor } from './fulfilment-auditor.ts';
 
 const USAGE = 'usage: npm run chaos:kill-reactions -- [--kills <n>] [--seed <n>] [--customers <n>]';
@@ -109,17 +110,9 @@ function readArguments(): { kills: number; seed: number; customers: number } {
   return given;
 }
 
-/** The same place each time, so that everybody finds it again. */
+/** Its domains are known from the start, so that commands that come before the host are told to wait. */
 function start(address: string): Running {
-  const lines = [
-    `storage: { type: sqlite, path: ${JSON.stringify(join(folder, 'daybook.db'))} }`,
-    `listen: { address: ${JSON.stringify(address)}, health: "127.0.0.1:0" }`,
-    // Known from the start, so that commands that come before the host are told to wait.
-    'domains: [order, inventory, payment, payment-process, tally, wall, watch]',
-    'log: { level: warn }',
-  ];
-  writeFileSync(config, `${lines.join('\n')}\n`);
-  return startCli(['start', '--config', config]);
+  return startIn(folder, address, ['domains: [order, inventory, payment, payment-process, tally, wall, watch]']);
 }
 
 function startHost(): ChildProcess {
@@ -138,15 +131,6 @@ async function restartHost(): Promise<void> {
   await gone;
   hostKills++;
   host = startHost();
-}
-
-/** The address of its API. */
-async function ready(running: Running): Promise<string> {
-  while (!running.stdout.includes('\n')) {
-    const ended = await Promise.race([once(running.child.stdout!, 'data').then(() => undefined), running.ended]);
-    if (ended !== undefined) throw new Error(`the daemon ended with ${ended} before it was ready: ${running.stderr}`);
-  }
-  return (JSON.parse(running.stdout) as { api: string }).api;
 }
 
 /** Resolves when the customers have found the daemon, and the daemon the shop. */

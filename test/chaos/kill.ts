@@ -5,16 +5,16 @@
 // exactly once, sequences and positions have no gap, each decision was built on the history before it. At the end `daybook
 // verify` must agree, and repeating every command must change nothing and get the first answers again. Exit 1 otherwise.
 
-import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { attach, connect } from '@daybook/client';
-import { type Running, runCli, startCli } from '../support/cli.ts';
+import { type Running, runCli } from '../support/cli.ts';
 import { seeded } from '../support/random.ts';
 import { Auditor } from './auditor.ts';
+import { ready, startIn } from './daemon.ts';
 import { DOMAIN, ledger } from './ledger.ts';
 import { Load } from './load.ts';
 
@@ -106,27 +106,9 @@ function readArguments(): { kills: number; seed: number; aggregates: number } {
   return given;
 }
 
-/** The same place each time, so that everybody finds it again. */
+/** Its domain is known from the start, so that a command that comes before the host is told to wait. */
 function start(address: string): Running {
-  const lines = [
-    `storage: { type: sqlite, path: ${JSON.stringify(join(folder, 'daybook.db'))} }`,
-    `listen: { address: ${JSON.stringify(address)}, health: "127.0.0.1:0" }`,
-    // Known from the start, so that a command that comes before the host is told to wait.
-    `domains: [${DOMAIN}]`,
-    'limits: { snapshot_after_pages: 20 }',
-    'log: { level: warn }',
-  ];
-  writeFileSync(config, `${lines.join('\n')}\n`);
-  return startCli(['start', '--config', config]);
-}
-
-/** The address of its API. */
-async function ready(running: Running): Promise<string> {
-  while (!running.stdout.includes('\n')) {
-    const ended = await Promise.race([once(running.child.stdout!, 'data').then(() => undefined), running.ended]);
-    if (ended !== undefined) throw new Error(`the daemon ended with ${ended} before it was ready: ${running.stderr}`);
-  }
-  return (JSON.parse(running.stdout) as { api: string }).api;
+  return startIn(folder, address, [`domains: [${DOMAIN}]`, 'limits: { snapshot_after_pages: 20 }']);
 }
 
 /** Resolves when the senders have found the daemon. */
