@@ -20,6 +20,8 @@ const BATCH = 100;
 const FIRED = 2000;
 /** The store's clock and ours may differ, and no timer of the process is longer than this. */
 const LOOK_AGAIN_MS = 60_000;
+/** While a timer that is due waits for its process, others are looked for so often. */
+const HELD_UP_MS = 1000;
 
 export class Timers {
   readonly #parts: TimersParts;
@@ -79,9 +81,9 @@ export class Timers {
       return;
     }
     const next = await store.nextTimerDue(subscription, partition);
-    // What is due and fired already comes back when it is handled.
-    if (next !== undefined && next > now) this.#wakeIn((next - now) / 1000);
-    else if (next !== undefined) this.#wakeIn(LOOK_AGAIN_MS);
+    if (next === undefined) return;
+    // What is due and fired already comes back when it is handled; as long as its process is held up, it hides when the next is due.
+    this.#wakeIn(next > now ? (next - now) / 1000 : HELD_UP_MS);
   }
 
   #wakeIn(delayMs: number): void {

@@ -14,7 +14,7 @@ const hosts = [
     aggregates: [tally, wall],
     sagas: [counting, echo],
     // Some orders are paid before it runs out, some after.
-    processManagers: [watch(patienceMs / 2)],
+    processManagers: [watch(patienceMs / 10)],
   }),
 ];
 await Promise.all(hosts.map((host) => host.ready()));
