@@ -1,4 +1,5 @@
 import type { Runtime, Timer } from './runtime.ts';
+import { TransientMap } from './transient-map.ts';
 
 export interface Deadline {
   /** Idempotent. */
@@ -13,7 +14,7 @@ const WIDTH_MS = 25;
  */
 export class Deadlines {
   readonly #runtime: Runtime;
-  readonly #buckets = new Map<number, Set<() => void>>();
+  readonly #buckets = new TransientMap<number, Set<() => void>>();
   #timer: Timer | undefined;
 
   constructor(runtime: Runtime) {

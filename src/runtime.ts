@@ -2,6 +2,7 @@
 // that a simulation can own it.
 
 import { randomBytes } from 'node:crypto';
+import { onAbort } from './abort.ts';
 
 export interface Timer {
   cancel(): void;
@@ -25,14 +26,15 @@ export function sleep(runtime: Runtime, delayMs: number, signal?: AbortSignal): 
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);
     const timer = runtime.after(delayMs, () => {
-      signal?.removeEventListener('abort', abort);
+      ignore?.();
       resolve();
     });
-    function abort(): void {
-      timer.cancel();
-      reject(signal!.reason);
-    }
-    signal?.addEventListener('abort', abort, { once: true });
+    const ignore =
+      signal &&
+      onAbort(signal, () => {
+        timer.cancel();
+        reject(signal.reason);
+      });
   });
 }
 

@@ -1,6 +1,7 @@
 // `daybook start`: the daemon, from its configuration to its end.
 
 import { constants } from 'node:os';
+import { setFlagsFromString } from 'node:v8';
 import { loadConfig } from '../config.ts';
 import { startDaemon } from '../main.ts';
 import { type Logger, openLog } from '../telemetry/log.ts';
@@ -13,6 +14,7 @@ import { readyLine, removeReadyFile, writeReadyFile } from './ready.ts';
 const CLOSE_MS = 5000;
 
 export async function start(options: { config?: string; readyFile?: string }): Promise<never> {
+  keepYoungObjectsYoung();
   const config = loadConfig({ configPath: options.config });
   const log = await openLog({ level: config.log.level });
   // Whoever read the ready line may go.
@@ -39,6 +41,15 @@ export async function start(options: { config?: string; readyFile?: string }): P
   if (readyFile !== undefined) removeReadyFile(readyFile);
   log.info({}, 'stopped');
   process.exit(0);
+}
+
+/**
+ * V8 lets objects be born old where many survived. After a burst of commands that is everywhere, and it keeps itself up: what is old holds
+ * what is young until the next full collection. All memory of all commands became old, and a full collection every few seconds held
+ * every command up for 100 ms. Without it, commands at half of what the daemon can take: p99 23 ms instead of 188.
+ */
+function keepYoungObjectsYoung(): void {
+  setFlagsFromString('--no-allocation-site-pretenuring');
 }
 
 /** The first SIGTERM or SIGINT asks; a second one does not wait for the answer. */

@@ -9,6 +9,7 @@ import type { EventBook } from '../model/book.ts';
 import { fault } from '../model/decision.ts';
 import { commandBytes } from '../model/validation.ts';
 import type { Runtime } from '../runtime.ts';
+import { TransientMap } from '../transient-map.ts';
 import type { Outbox } from './outbox.ts';
 import { type Job, WorkLane } from './work-lane.ts';
 
@@ -29,7 +30,7 @@ export class AttachedAggregate {
   readonly #outbox: Outbox;
   readonly #runtime: Runtime;
   readonly #lane: WorkLane;
-  readonly #items = new Map<string, Item>();
+  readonly #items = new TransientMap<string, Item>();
   readonly #held = new Map<string, number>();
 
   constructor(hosting: AggregateHosting, outbox: Outbox, runtime: Runtime, deadlines: Deadlines, onLate: () => void) {

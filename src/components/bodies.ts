@@ -1,4 +1,5 @@
 import type { Bodies } from '../coordinators/bodies.ts';
+import { encode } from '../encode.ts';
 import { assert } from '../errors.ts';
 import { ProcessEnded } from '../gen/daybook/v1/component.ts';
 import { CommandBook, EventBook, RejectionNotification } from '../gen/daybook/v1/types.ts';
@@ -9,15 +10,15 @@ const NOTIFICATION = 'daybook.v1.RejectionNotification';
 
 /** Bodies as protobuf messages. */
 export const bodies: Bodies = {
-  encodeCommand: (book) => CommandBook.encode(book).finish(),
+  encodeCommand: (book) => encode(CommandBook, book),
   decodeCommand: (bytes) => CommandBook.decode(bytes),
-  encodeEvents: (book) => EventBook.encode(book).finish(),
+  encodeEvents: (book) => encode(EventBook, book),
   decodeEvents: (bytes) => EventBook.decode(bytes),
-  encodeAny: (payload) => (payload === undefined ? new Uint8Array() : Any.encode(payload).finish()),
+  encodeAny: (payload) => (payload === undefined ? new Uint8Array() : encode(Any, payload)),
   decodeAny: (bytes) => (bytes.length === 0 ? undefined : Any.decode(bytes)),
   packNotification: (notification) => ({
     typeUrl: `type.googleapis.com/${NOTIFICATION}`,
-    value: RejectionNotification.encode(notification).finish(),
+    value: encode(RejectionNotification, notification),
   }),
   unpackNotification({ typeUrl, value }) {
     assert(typeName(typeUrl) === NOTIFICATION, `expected a ${NOTIFICATION}, found ${typeUrl}`);
@@ -25,6 +26,6 @@ export const bodies: Bodies = {
   },
   PROCESS_ENDED: Object.freeze({
     typeUrl: 'type.googleapis.com/daybook.v1.ProcessEnded',
-    value: ProcessEnded.encode({}).finish(),
+    value: encode(ProcessEnded, {}),
   }),
 };

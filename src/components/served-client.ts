@@ -1,7 +1,8 @@
 // One call to a component that is a gRPC server of its own, and what its status means.
 
-import type { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { onAbort } from '../abort.ts';
+import { type Encoder, encode } from '../encode.ts';
 import { DaybookError } from '../errors.ts';
 import type { Runtime } from '../runtime.ts';
 import { arrivedNever, diedInHand, isTooLarge } from './served-status.ts';
@@ -17,7 +18,7 @@ const RECONNECT_MAX_MS = 1000;
 
 export interface Method<Request, Response> {
   path: string;
-  request: { encode(message: Request): BinaryWriter };
+  request: Encoder<Request>;
   response: { decode(bytes: Uint8Array): Response };
 }
 
@@ -72,13 +73,13 @@ export class ServedClient {
       const leftMs = call.deadlineMs - this.#runtime.monotonicMs();
       const running = this.#client.makeUnaryRequest(
         method.path,
-        (m: Request) => Buffer.from(method.request.encode(m).finish()),
+        (m: Request) => Buffer.from(encode(method.request, m).buffer),
         (bytes: Buffer) => method.response.decode(bytes),
         message,
         metadataOf(call.headers),
         leftMs === Infinity ? {} : { deadline: this.#runtime.nowMicros() / 1000 + leftMs },
         (error: ServiceError | null, response?: Response) => {
-          call.signal.removeEventListener('abort', abort);
+          ignoreAbort();
           const answer = error === null ? response : call.answerOf?.(error);
           if (answer !== undefined) {
             this.#notReady = undefined;
@@ -87,8 +88,7 @@ export class ServedClient {
           else reject(this.#failureOf(error!, call, leftMs));
         },
       );
-      const abort = () => running.cancel();
-      call.signal.addEventListener('abort', abort, { once: true });
+      const ignoreAbort = onAbort(call.signal, () => running.cancel());
     });
   }
 

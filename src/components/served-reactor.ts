@@ -1,5 +1,6 @@
 // A projector, saga or process manager that is a gRPC server of its own: we call it, as often at once as it is configured for.
 
+import { onAbort } from '../abort.ts';
 import { HostLost, type ReactionCall, type ReactorDeclaration } from '../component.ts';
 import { DaybookError } from '../errors.ts';
 import {
@@ -146,17 +147,17 @@ export class ServedReactor<Kind extends ReactorKind = ReactorKind> implements St
   #turn({ signal }: ReactionCall): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
-      const abort = () => {
-        this.#waiting = this.#waiting.filter((other) => other !== begin);
-        reject(signal.reason);
-      };
+      let ignoreAbort: (() => void) | undefined;
       const begin = () => {
-        signal.removeEventListener('abort', abort);
+        ignoreAbort?.();
         this.#inHand++;
         resolve();
       };
       if (this.#inHand < this.#concurrency) return begin();
-      signal.addEventListener('abort', abort, { once: true });
+      ignoreAbort = onAbort(signal, () => {
+        this.#waiting = this.#waiting.filter((other) => other !== begin);
+        reject(signal.reason);
+      });
       this.#waiting.push(begin);
     });
   }

@@ -1,8 +1,10 @@
 // Work for one hosted component on one attach stream: within its credits, by its deadlines, each answered by its id.
 
+import { onAbort } from '../abort.ts';
 import type { Deadline, Deadlines } from '../deadlines.ts';
 import { assert, type DaybookError } from '../errors.ts';
 import type { Credits, Reply } from '../gen/daybook/v1/component.ts';
+import { TransientMap } from '../transient-map.ts';
 import type { Outbox } from './outbox.ts';
 
 const DEFAULT_CREDIT_ITEMS = 64;
@@ -39,7 +41,8 @@ interface Entry {
   settled: boolean;
   /** `undefined`: it does not count yet. */
   deadline: Deadline | undefined;
-  abort: () => void;
+  /** Nobody's going matters any more. */
+  ignoreAbort: () => void;
 }
 
 export class WorkLane {
@@ -49,7 +52,7 @@ export class WorkLane {
   readonly #creditItems: number;
   readonly #creditBytes: number;
   /** Sent and not yet answered, by work id; withdrawn work included. */
-  readonly #inHand = new Map<string, Entry>();
+  readonly #inHand = new TransientMap<string, Entry>();
   readonly #busyKeys = new Set<string>();
   /** For want of credit. */
   #waiting: Entry[] = [];
@@ -97,9 +100,8 @@ export class WorkLane {
         job.deadlineMs === undefined
           ? undefined
           : this.#deadlines.add(job.deadlineMs, () => this.#withdraw(entry, job.timeout())),
-      abort: () => this.#withdraw(entry, job.signal.reason),
+      ignoreAbort: onAbort(job.signal, () => this.#withdraw(entry, job.signal.reason)),
     };
-    job.signal.addEventListener('abort', entry.abort, { once: true });
     this.#schedule(entry);
   }
 
@@ -206,6 +208,6 @@ export class WorkLane {
   #release(entry: Entry): void {
     entry.settled = true;
     entry.deadline?.cancel();
-    entry.job.signal.removeEventListener('abort', entry.abort);
+    entry.ignoreAbort();
   }
 }

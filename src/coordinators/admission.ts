@@ -1,6 +1,7 @@
 // The door: how much may be under way, and whose turn it is. Commands for one root are executed one after the other, in the order of
 // their arrival; different roots are independent.
 
+import { onAbort } from '../abort.ts';
 import { DaybookError } from '../errors.ts';
 
 export interface AdmissionLimits {
@@ -91,17 +92,16 @@ export class Admission {
     this.#busy.set(streamText, waiters);
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
-      const abort = () => {
-        waiters.splice(waiters.indexOf(waiter), 1);
-        reject(signal.reason);
-      };
       const waiter: Waiter = {
         resolve: () => {
-          signal.removeEventListener('abort', abort);
+          ignoreAbort();
           resolve();
         },
       };
-      signal.addEventListener('abort', abort, { once: true });
+      const ignoreAbort = onAbort(signal, () => {
+        waiters.splice(waiters.indexOf(waiter), 1);
+        reject(signal.reason);
+      });
       waiters.push(waiter);
     });
   }

@@ -2,6 +2,7 @@
 // newest pages, which is all that a host needs that keeps state.
 
 import { type EventPage, pageBytes, payloadBytes, type Snapshot } from '../model/book.ts';
+import { TransientMap } from '../transient-map.ts';
 
 export interface CacheLimits {
   hotCacheBytes: number;
@@ -30,7 +31,7 @@ const ENTRY_BYTES = 512;
 export class HotCache {
   readonly #limits: CacheLimits;
   /** In order of use, the latest last. */
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new TransientMap<string, Entry>();
   #bytes = 0;
 
   constructor(limits: CacheLimits) {

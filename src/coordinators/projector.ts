@@ -7,6 +7,7 @@ import type { Projection, ProjectorResponse } from '../model/reaction.ts';
 import { hex, type StreamKey, sameBytes, streamText } from '../model/stream.ts';
 import { checkPayload } from '../model/validation.ts';
 import type { ProjectionKey, ProjectionRow, Store } from '../store.ts';
+import { TransientMap } from '../transient-map.ts';
 import {
   aboutEvents,
   ask,
@@ -33,9 +34,9 @@ const CONTROL = /[\x00-\x1f\x7f]/;
 export class ProjectorCoordinator implements ReactionCoordinator {
   readonly #parts: ProjectorParts;
   /** Handled and not stored yet: the newest of each key, until its unit is over. */
-  readonly #unstored = new Map<string, ProjectionRow>();
+  readonly #unstored = new TransientMap<string, ProjectionRow>();
   /** As they are stored, in order of use. */
-  readonly #rows = new Map<string, Remembered>();
+  readonly #rows = new TransientMap<string, Remembered>();
   #bytes = 0;
 
   constructor(parts: ProjectorParts) {

@@ -1,6 +1,7 @@
 // Waiting for reactions, never running them: the sync modes, and reads that must have seen a position. All waits of a daemon share one
 // round of looking, soon after something moved here, and every so often for what moved elsewhere.
 
+import { onAbort } from '../abort.ts';
 import { DaybookError } from '../errors.ts';
 import { type CommandResponse, type Cover, type EventBook, type EventPage, typeName } from '../model/book.ts';
 import { orderingKey, orderingOf, partitionOf } from '../model/ordering.ts';
@@ -166,11 +167,10 @@ export class Waiting {
     if (await look(new Round(this.#parts))) return true;
     const { promise, resolve, reject } = Promise.withResolvers<boolean>();
     const wait: Wait = { look, done: () => resolve(true) };
-    const abort = () => reject(signal.reason);
     const leftMs = deadlineMs - this.#parts.runtime.monotonicMs();
     const timer =
       leftMs === Infinity ? undefined : this.#parts.runtime.after(Math.max(0, leftMs), () => resolve(false));
-    signal.addEventListener('abort', abort, { once: true });
+    const ignoreAbort = onAbort(signal, () => reject(signal.reason));
     this.#waits.add(wait);
     this.#schedule(POLL_MIN_MS);
     try {
@@ -178,7 +178,7 @@ export class Waiting {
     } finally {
       this.#waits.delete(wait);
       timer?.cancel();
-      signal.removeEventListener('abort', abort);
+      ignoreAbort();
     }
   }
 

@@ -2,6 +2,7 @@
 // the work it belongs to, and it is refused at once where waiting could never end.
 
 import { DaybookError } from '../errors.ts';
+import { TransientMap } from '../transient-map.ts';
 
 export interface Work {
   readonly id: string;
@@ -17,8 +18,8 @@ export interface Work {
 export class WorkInHand {
   readonly #prefix: string;
   #count = 0;
-  readonly #byId = new Map<string, Work>();
-  readonly #byStream = new Map<string, Work>();
+  readonly #byId = new TransientMap<string, Work>();
+  readonly #byStream = new TransientMap<string, Work>();
 
   /** The prefix tells the daemons of a log apart. */
   constructor(prefix: string) {

@@ -86,7 +86,7 @@ export class Feed {
           for (const book of batch.books) {
             await this.#offer(book);
             const behind = this.#live ? 0 : tail.position - this.#position;
-            if (behind > NEAR_EVENTS) await this.#pace.after(book.pages.length, behind, this.members.values(), signal);
+            if (behind > NEAR_EVENTS) await this.#pace.after(book.pages.length, behind, signal);
           }
           await this.#mayPass(batch.through);
           if (signal.aborted) return;

@@ -1,65 +1,49 @@
-// Catching up takes what commands leave. While some come in, a reader that is behind offers a little at a time, waits until that is handled
-// and stored, and then rests as long as it took: commands find the daemon, the store and the hosts free half of the time. It rests less
-// when the log would grow faster than it catches up.
+// Catching up takes what commands leave. While some come in, a reader that is behind offers a slice of events every few milliseconds.
+// When it wakes late, the daemon or the machine is busy: so late every command is as well, and the slices shrink; else they grow.
+// They never shrink so far that the log grows faster than it catches up.
 
 import { type Runtime, sleep } from '../runtime.ts';
 
-/** Offered before it rests: so few that a command hardly waits for them. */
-const EVENTS = 256;
-const REST_MAX_MS = 250;
-/** So many events are caught up with for each that is appended, if that can be done. */
+const TICK_MS = 5;
+/** So much later than that, others had to wait. */
+const LATE_MS = 2;
+const SLICE = { min: 4, max: 1024 };
+/** So many events are caught up with for each that is appended. */
 const AHEAD = 1.5;
-/** Below this, it does not rest at all. */
-const REST_MIN = 0.1;
-
-/** A partition, as far as it concerns the pace. */
-interface Worker {
-  /** Resolves when what was offered is handled and stored. */
-  emptied(): Promise<void>;
-}
 
 export class Pace {
   readonly #runtime: Runtime;
   /** Commands so far. */
   readonly #commands: () => number;
   #seen = 0;
+  #slice = 32;
   #offered = 0;
-  #begunMs: number;
   #behind = 0;
-  /** Events that were appended while so many were offered, smoothed. */
+  /** Events that are appended in a tick, smoothed. */
   #growth = 0;
-  /** Of the time that the last ones took. */
-  #rest = 1;
 
   constructor(runtime: Runtime, commands: () => number) {
     this.#runtime = runtime;
     this.#commands = commands;
-    this.#begunMs = runtime.monotonicMs();
   }
 
   /** Events were offered by a reader that is now so many behind. */
-  async after(events: number, behind: number, workers: Iterable<Worker>, signal: AbortSignal): Promise<void> {
+  async after(events: number, behind: number, signal: AbortSignal): Promise<void> {
     this.#offered += events;
-    if (this.#offered < EVENTS) return;
+    if (this.#offered < this.#slice) return;
     const commands = this.#commands();
     const busy = commands !== this.#seen;
     this.#seen = commands;
-    this.#adapt(behind);
-    this.#offered = 0;
-    if (busy && this.#rest >= REST_MIN) {
-      await Promise.all([...workers].map((worker) => worker.emptied()));
-      const tookMs = this.#runtime.monotonicMs() - this.#begunMs;
-      await sleep(this.#runtime, Math.min(REST_MAX_MS, this.#rest * tookMs), signal).catch(() => {});
-    }
-    this.#begunMs = this.#runtime.monotonicMs();
-  }
-
-  #adapt(behind: number): void {
     // Filtered events count as offered as well: what matters is how fast the distance shrinks.
     const growth = this.#behind === 0 ? 0 : Math.max(0, behind - this.#behind + this.#offered);
     this.#behind = behind;
-    this.#growth = 0.8 * this.#growth + 0.2 * growth;
-    this.#rest *= this.#offered < AHEAD * this.#growth ? 0.7 : 1.1;
-    this.#rest = Math.min(1, Math.max(REST_MIN / 2, this.#rest));
+    this.#offered = 0;
+    if (!busy) return;
+    this.#growth += (growth - this.#growth) / 8;
+    const begunMs = this.#runtime.monotonicMs();
+    await sleep(this.#runtime, TICK_MS, signal).catch(() => {});
+    const lateMs = this.#runtime.monotonicMs() - begunMs - TICK_MS;
+    const slice = this.#slice * (lateMs > LATE_MS ? 0.9 : 1.05);
+    this.#slice = Math.min(SLICE.max, Math.max(SLICE.min, AHEAD * this.#growth, slice));
   }
 }

@@ -10,6 +10,7 @@ import { orderingKey } from '../model/ordering.ts';
 import { retryDelayMs } from '../model/retry.ts';
 import { Window, type Windowed } from '../model/window.ts';
 import type { AcquiredPartition, OrderingKey, ParkedKey, PartitionKey, ProjectionRow, Unit } from '../store.ts';
+import { TransientMap } from '../transient-map.ts';
 import { Parking } from './parking.ts';
 import type { DeliveryParts, SubscriptionContext } from './parts.ts';
 import { commitStubbornly, Fenced, readStubbornly } from './units.ts';
@@ -50,8 +51,9 @@ interface Handled {
   effect: Effect;
 }
 
-/** Under load the cursor of a projector moves so often. */
+/** The cursor of a projector moves so often, unless somebody waits for it. */
 const FLUSH_MS = 100;
+const HURRY_MS = 300;
 /** Rows that wait for it are not more than this. */
 const FLUSH_BYTES = 64 * 1024;
 /** After tries that nobody judged. */
@@ -71,7 +73,7 @@ export class Partition {
   readonly #parts: DeliveryParts;
   readonly #subscription: SubscriptionContext;
   readonly #window: Window<EventItem>;
-  readonly #lanes = new Map<OrderingKey, Lane>();
+  readonly #lanes = new TransientMap<OrderingKey, Lane>();
   #ready: Lane[] = [];
   /** Lanes whose first event another generation has to handle before. */
   readonly #aside = new Set<Lane>();
@@ -89,9 +91,10 @@ export class Partition {
   /** One unit at a time moves the cursor. */
   #moving: Promise<void> | undefined;
   #flushTimer: { cancel(): void } | undefined;
+  #flushedMs = -Infinity;
+  #hurriedUntilMs = 0;
   #inHand = 0;
   #wantsRoom: (() => void)[] = [];
-  #wantsEmpty: (() => void)[] = [];
   #idle: (() => void)[] = [];
   #closed = false;
   #stopped = false;
@@ -166,14 +169,6 @@ export class Partition {
     });
   }
 
-  /** Resolves when everything that was offered is handled and stored, or parked; or when nothing will be any more. */
-  emptied(): Promise<void> {
-    if (this.#window.events === 0 || this.waitsForOthers || this.#stopped) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#wantsEmpty.push(resolve);
-    });
-  }
-
   /** A book that has pages for this partition, each after everything that was offered before; only wanted pages. */
   offer(cover: Cover, pages: readonly EventPage[]): void {
     if (this.#closed) return;
@@ -219,8 +214,9 @@ export class Partition {
     return position <= this.#position || this.#beyond.has(position);
   }
 
-  /** Somebody waits: what is handled is stored without delay. */
+  /** Somebody waits, and says so again more often than every HURRY_MS: what is handled is stored without delay. */
   hurry(): void {
+    this.#hurriedUntilMs = this.#parts.runtime.monotonicMs() + HURRY_MS;
     this.#flush();
   }
 
@@ -344,8 +340,7 @@ export class Partition {
     this.#lanes.clear();
     this.#aside.clear();
     this.#ready = [];
-    for (const resolve of [...this.#wantsRoom.splice(0), ...this.#wantsEmpty.splice(0), ...this.#idle.splice(0)])
-      resolve();
+    for (const resolve of [...this.#wantsRoom.splice(0), ...this.#idle.splice(0)]) resolve();
   }
 
   place(key: OrderingKey, attempt: number, replaying: boolean): Place {
@@ -671,7 +666,9 @@ export class Partition {
     if (this.#flushTimer !== undefined || this.#moving !== undefined || this.#stopped) return;
     if (this.#handled.length === 0 && this.#window.prefix <= this.#position) return;
     const dry = this.#inHand <= 1 && this.#ready.length === 0;
-    this.#flushTimer = this.#parts.runtime.after(dry ? 0 : FLUSH_MS, () => {
+    const now = this.#parts.runtime.monotonicMs();
+    const restMs = dry && now < this.#hurriedUntilMs ? 0 : this.#flushedMs + FLUSH_MS - now;
+    this.#flushTimer = this.#parts.runtime.after(dry ? Math.max(0, restMs) : FLUSH_MS, () => {
       this.#flushTimer = undefined;
       this.#flush();
     });
@@ -682,6 +679,7 @@ export class Partition {
     this.#flushTimer = undefined;
     if (this.#moving !== undefined || this.#stopped) return;
     if (this.#handled.length === 0 && this.#window.prefix <= this.#position) return;
+    this.#flushedMs = this.#parts.runtime.monotonicMs();
     const handled = this.#handled;
     this.#handled = [];
     this.#handledBytes = 0;
@@ -779,7 +777,6 @@ export class Partition {
 
   #wake(): void {
     if (!this.full) for (const resolve of this.#wantsRoom.splice(0)) resolve();
-    if (this.#window.events === 0 || this.waitsForOthers) for (const resolve of this.#wantsEmpty.splice(0)) resolve();
     if (this.#inHand === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 }

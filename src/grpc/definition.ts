@@ -1,13 +1,12 @@
 // From generated definitions to grpc-js: the one place where messages become bytes and bytes messages.
 
-import type { BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
+import { type Encoder, encode } from '../encode.ts';
 import { type DaybookError, invalid } from '../errors.ts';
 import { tooLarge } from '../model/validation.ts';
 
 /** As ts-proto generates them. */
-interface MessageType<T> {
-  encode(message: T): BinaryWriter;
+interface MessageType<T> extends Encoder<T> {
   decode(input: Uint8Array): T;
 }
 
@@ -77,9 +76,9 @@ function definition(
       originalName: key,
       requestStream: method.requestStream,
       responseStream: method.responseStream,
-      requestSerialize: (message) => view(method.requestType.encode(message).finish()),
+      requestSerialize: (message) => view(encode(method.requestType, message)),
       requestDeserialize: deserialize(method),
-      responseSerialize: (message) => view(method.responseType.encode(message).finish()),
+      responseSerialize: (message) => view(encode(method.responseType, message)),
       responseDeserialize: (bytes) => method.responseType.decode(bytes),
     };
   }

@@ -1,4 +1,5 @@
 import type { Metadata, ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { onAbort } from '../abort.ts';
 import { completeCommand } from '../coordinators/answers.ts';
 import type { BusinessCoordinator } from '../coordinators/business.ts';
 import type { Caller } from '../coordinators/caller.ts';
@@ -236,14 +237,13 @@ class Pipeline {
     if (item.timeoutMs === 0) return executeSync(this.#parts, item, this.#caller);
     const deadlineMs = Math.min(this.#caller.deadlineMs, this.#parts.runtime.monotonicMs() + item.timeoutMs);
     const over = new AbortController();
-    const abort = () => over.abort(this.#caller.signal.reason);
-    this.#caller.signal.addEventListener('abort', abort);
+    const ignoreAbort = onAbort(this.#caller.signal, () => over.abort(this.#caller.signal.reason));
     const deadline = this.#parts.deadlines.add(deadlineMs, () => over.abort(expired(item)));
     try {
       return await executeSync(this.#parts, item, { deadlineMs, signal: over.signal });
     } finally {
       deadline.cancel();
-      this.#caller.signal.removeEventListener('abort', abort);
+      ignoreAbort();
     }
   }
 

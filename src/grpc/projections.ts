@@ -1,4 +1,5 @@
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
+import { onAbort } from '../abort.ts';
 import type { ProjectionsCoordinator, Reading } from '../coordinators/projections.ts';
 import { DaybookError, invalid } from '../errors.ts';
 import type {
@@ -65,11 +66,11 @@ export function untilClosing(signal: AbortSignal, closing: AbortSignal): AbortSi
   const closes = () => ended.abort(new DaybookError('SHUTTING_DOWN', 'the daemon is stopping; watch again'));
   if (signal.aborted) goes();
   else if (closing.aborted) closes();
-  signal.addEventListener('abort', () => {
-    closing.removeEventListener('abort', closes);
+  const stay = onAbort(closing, closes);
+  onAbort(signal, () => {
+    stay();
     goes();
   });
-  closing.addEventListener('abort', closes);
   return ended.signal;
 }
 

@@ -3,6 +3,7 @@
 
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { Metadata, type StatusObject, status } from '@grpc/grpc-js';
+import { encode } from '../encode.ts';
 import { asDaybookError, type DaybookError, type Reason } from '../errors.ts';
 import type { Error as WireError } from '../gen/daybook/v1/errors.ts';
 import { Rejection } from '../gen/daybook/v1/types.ts';
@@ -84,7 +85,7 @@ function statusDetails(error: DaybookError, code: status, message: string): Buff
   const details = [any('google.rpc.ErrorInfo', errorInfo(error))];
   if (error.retryDelayMs !== undefined) details.push(any('google.rpc.RetryInfo', retryInfo(error.retryDelayMs)));
   if (error.rejection !== undefined) {
-    const rejection = Rejection.encode({ ...error.rejection, message: cut(error.rejection.message) }).finish();
+    const rejection = encode(Rejection, { ...error.rejection, message: cut(error.rejection.message) });
     if (rejection.length <= DETAILS_BYTES) details.push(any('daybook.v1.Rejection', rejection));
   }
   const writer = new BinaryWriter().uint32(8).int32(code).uint32(18).string(message);

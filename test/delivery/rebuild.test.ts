@@ -32,6 +32,9 @@ class Effects {
   }
 }
 
+/** Every generation reads all that was written before: with a writer that never rests, each would take twice as long as the last. */
+const WRITE_EVERY_MS = 10;
+
 describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
   test('traps 20, 55: a raised generation equals a plain fold, and the old rows go', async () => {
     const all = roots(50);
@@ -92,7 +95,7 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
         const batch = all.filter(() => random() < 0.3);
         await Promise.all(batch.map((root) => world.deposit(root)));
         written += batch.length;
-        await new Promise((resolve) => setTimeout(resolve, 4));
+        await new Promise((resolve) => setTimeout(resolve, WRITE_EVERY_MS));
       }
     })();
     for (let generation = 2; generation <= SWITCHES + 1; generation++) {
@@ -136,7 +139,7 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
         const batch = all.filter(() => random() < 0.3);
         await Promise.all(batch.map((root) => world.deposit(root)));
         written += batch.length;
-        await new Promise((resolve) => setTimeout(resolve, 4));
+        await new Promise((resolve) => setTimeout(resolve, WRITE_EVERY_MS));
       }
     })();
     for (let generation = 2; generation <= 6; generation++) {

@@ -2,6 +2,7 @@
 // it; the next call starts another.
 
 import type { Worker } from 'node:worker_threads';
+import { TransientMap } from '../../transient-map.ts';
 import type { Fault, Operation, Reply, Request } from './protocol.ts';
 import { TapeReader, TapeWriter } from './tape.ts';
 
@@ -34,7 +35,7 @@ interface Pending {
 
 interface Running {
   worker: Worker;
-  pending: Map<number, Pending>;
+  pending: TransientMap<number, Pending>;
   opened: Promise<unknown>;
   exited: Promise<void>;
   ended: boolean;
@@ -42,7 +43,8 @@ interface Running {
 
 export class Lane {
   readonly #start: () => Worker;
-  readonly #calls = new Set<Promise<unknown>>();
+  readonly #calls = new TransientMap<number, Promise<unknown>>();
+  #lastCall = 0;
   #running: Running | undefined;
   #lastId = 0;
 
@@ -61,15 +63,16 @@ export class Lane {
     const tape = new TapeWriter();
     write?.(tape);
     const call = this.#call(operation, tape);
-    this.#calls.add(call);
-    const done = () => this.#calls.delete(call);
+    const id = ++this.#lastCall;
+    this.#calls.set(id, call);
+    const done = () => this.#calls.delete(id);
     call.then(done, done);
     return call;
   }
 
   /** After what is under way has been answered. */
   async close(): Promise<void> {
-    await Promise.allSettled(this.#calls);
+    await Promise.allSettled(this.#calls.values());
     const running = this.#running;
     if (running === undefined) return;
     await post(running, ++this.#lastId, 'close', new TapeWriter()).catch(() => {});
@@ -85,7 +88,7 @@ export class Lane {
 
   #run(): Running {
     const worker = this.#start();
-    const pending = new Map<number, Pending>();
+    const pending = new TransientMap<number, Pending>();
     let died: Error | undefined;
     worker.on('message', (reply: Reply) => {
       const call = pending.get(reply.id)!;
