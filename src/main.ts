@@ -74,7 +74,7 @@ export async function startDaemon(
     parts: {
       daemon: stopping ? 'stopping' : 'ok',
       store: 'ok',
-      ...Object.fromEntries(served.map(({ title, notReady }) => [title, notReady ?? 'ok'])),
+      ...partsOf(engine.delivery.subscriptions, served),
     },
   });
   const health = await openHealth(config.listen.health, readiness);
@@ -115,6 +115,18 @@ function openServed(
     default:
       return new ServedReactor(component, limits, runtime, log);
   }
+}
+
+/** Of what reacts: as delivery sees it, unless its component says more. */
+function partsOf(
+  subscriptions: readonly { title: string; state: string }[],
+  served: readonly { title: string; notReady: string | undefined }[],
+): Record<string, string> {
+  const parts: Record<string, string> = {};
+  for (const { title } of served) parts[title] = 'ok';
+  for (const { title, state } of subscriptions) parts[title] = state === 'running' ? 'ok' : state;
+  for (const { title, notReady } of served) if (notReady !== undefined) parts[title] = notReady;
+  return parts;
 }
 
 /** Adapters load only when they are used. */

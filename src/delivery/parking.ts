@@ -17,6 +17,8 @@ interface Entry {
   /** As it is stored. */
   row: ParkedKey;
   running: boolean;
+  /** It was in hand when something died: its next attempt is made alone and written before the call. */
+  alone: boolean;
   /** The newest of its events that came while it was held up. */
   offered: number;
   /** Tries in a row that nobody judged. */
@@ -35,8 +37,12 @@ export interface ParkingFailure {
   state?: 'retrying' | 'dead';
 }
 
-/** Of rows whose next attempt is made alone and written before the call. */
-const SUSPECT = 'COMPONENT_UNAVAILABLE';
+/** Of rows that nobody has judged: they were in hand when something died. */
+const IN_HAND = {
+  reason: 'COMPONENT_UNAVAILABLE',
+  message: 'it was in hand when its host or its daemon went away',
+} as const;
+const SUSPECT = IN_HAND.reason;
 const UNCOUNTED = { tries: Infinity, minMs: 100, maxMs: 5000 };
 const LIST_ROWS = 500;
 /** Until a rebuild may go on with what its predecessor has not handled. */
@@ -58,11 +64,13 @@ export class Parking {
     subscription: SubscriptionContext,
     partition: Partition,
     rows: readonly ParkedKey[],
+    died: boolean,
   ) {
     this.#parts = parts;
     this.#subscription = subscription;
     this.#partition = partition;
-    for (const row of rows) this.#put(row);
+    // Of those who have died with it in hand before, nobody knows how often.
+    for (const row of rows) this.#put(row, died || row.reason === SUSPECT);
     this.#schedule(parts.storeClock());
   }
 
@@ -136,6 +144,47 @@ export class Parking {
     this.#subscription.progressed();
   }
 
+  /** The key may have brought something down: it is tried alone. `attempts`: made already. */
+  parkSuspect(key: OrderingKey, position: number, attempts: number): Promise<void> {
+    return this.park(key, position, { attempts, delayMs: 0, ...IN_HAND });
+  }
+
+  /**
+   * Keys that were perhaps in hand when the owner before us died, with their first events, in one unit. They are tried together, as usual:
+   * whoever is in hand when something dies again is found here, and is then tried alone.
+   */
+  async parkDoubtful(places: ReadonlyMap<OrderingKey, number>): Promise<void> {
+    const now = this.#parts.storeClock();
+    const rowOf = (key: OrderingKey, position: number): ParkedKey => ({
+      partition: this.#partition.key,
+      key,
+      state: 'retrying',
+      position,
+      firstPosition: position,
+      through: 0,
+      attempts: 0,
+      dueAtMicros: now,
+      parkedAtMicros: now,
+      version: 0,
+      ...IN_HAND,
+    });
+    for (let stored = false; !stored; ) {
+      const rows = [...places].map(([key, position]) => ({
+        version: this.#entries.get(key)?.row.version ?? 0,
+        row: rowOf(key, position),
+      }));
+      try {
+        await this.#partition.commit(this.#unit(rows));
+        stored = true;
+      } catch (error) {
+        // Rows that had drained may have gone with the cursor meanwhile.
+        if (await this.#partition.lost(error)) return;
+      }
+      await Promise.all([...places.keys()].map((key) => this.#reread(key)));
+    }
+    this.#subscription.progressed();
+  }
+
   /** Starts what is due, as far as there is room. */
   pump(): void {
     const now = this.#parts.storeClock();
@@ -147,7 +196,7 @@ export class Parking {
     }
     for (const [key, entry] of this.#entries) {
       if (!mayRun(entry) || entry.dueAtMicros > now) continue;
-      if (entry.row.reason === SUSPECT) this.#subscription.suspect(this.#partition, key);
+      if (entry.alone) this.#subscription.suspect(this.#partition, key);
       // Whatever ends makes room, and calls again.
       else if (this.#partition.inHand >= this.#parts.limits.partitionConcurrency) return;
       else void this.run(key, { exclusive: false, written: false });
@@ -173,8 +222,9 @@ export class Parking {
   async run(key: OrderingKey, { exclusive, written }: { exclusive: boolean; written: boolean }): Promise<void> {
     await this.#running(key, async (entry, reader) => {
       // Alone for one event: what follows is nobody's suspect.
-      if (exclusive) await this.#tryNext(entry, reader, 'exclusive', written);
-      else while (await this.#tryNext(entry, reader, 'usual', false));
+      if (exclusive) {
+        await this.#tryNext(entry, reader, 'exclusive', written);
+      } else while (await this.#tryNext(entry, reader, 'usual', false));
     });
   }
 
@@ -299,6 +349,7 @@ export class Parking {
     }
     await this.#reread(row.key);
     entry.uncounted = 0;
+    entry.alone = false;
     if (effect !== undefined) {
       this.#subscription.stored(effect, work.outboxAdded, work.timers);
       this.#subscription.succeeded();
@@ -323,6 +374,7 @@ export class Parking {
       if (kind === 'exclusive') await this.#write(entry, { ...row, attempts: attempt - 1 });
       return this.#later(entry);
     }
+    entry.alone = lost;
     const now = this.#parts.storeClock();
     const failure = { reason: error.reason, message: sentenceOf(error) };
     if (lost && kind !== 'exclusive') {
@@ -411,11 +463,11 @@ export class Parking {
     this.#partition.release(key);
   }
 
-  #put(row: ParkedKey): void {
+  #put(row: ParkedKey, alone = false): void {
     const { dueAtMicros } = row;
     const entry = this.#entries.get(row.key);
     if (entry === undefined) {
-      this.#entries.set(row.key, { row, running: false, offered: 0, uncounted: 0, dueAtMicros, probed: 0 });
+      this.#entries.set(row.key, { row, running: false, alone, offered: 0, uncounted: 0, dueAtMicros, probed: 0 });
     } else {
       entry.row = row;
       entry.dueAtMicros = dueAtMicros;

@@ -61,12 +61,6 @@ const UNCOUNTED = { tries: Infinity, minMs: 50, maxMs: 5000 };
 /** Of one process's history, which others may change between reading and storing. */
 const CONFLICT_TRIES = 10;
 
-/** Of what may have brought its host down. */
-const IN_HAND = {
-  reason: 'COMPONENT_UNAVAILABLE',
-  message: 'it was in hand when its host or its daemon went away',
-} as const;
-
 export class Partition {
   readonly key: PartitionKey;
   readonly epoch: number;
@@ -83,8 +77,10 @@ export class Partition {
   /** Handled beyond the cursor, stored or with nothing to store. */
   readonly #beyond = new Set<number>();
   /** What lies between the cursor and here may have been in hand when the owner before us died; so many pages of it. */
-  readonly #suspectThrough: number;
-  #suspectPages: number;
+  readonly #doubtfulThrough: number;
+  #doubtfulPages: number;
+  /** Keys of these events, and where they begin: held until they are parked. */
+  readonly #doubtful = new Map<OrderingKey, number>();
   #position: number;
   #handled: Handled[] = [];
   #handledBytes = 0;
@@ -104,7 +100,8 @@ export class Partition {
     parts: DeliveryParts,
     subscription: SubscriptionContext,
     acquired: AcquiredPartition,
-    found: { done: number[]; parked: ParkedKey[]; suspectThrough: number },
+    /** `died`: the owner before us has left things in hand, up to `head`. */
+    found: { done: number[]; parked: ParkedKey[]; died: boolean; head: number },
   ) {
     const { subscription: name, generation, partition, epoch, position } = acquired;
     this.key = { subscription: name, generation, partition };
@@ -115,9 +112,9 @@ export class Partition {
     this.#window = new Window(position);
     this.#done = new Set(found.done);
     for (const done of found.done) this.#beyond.add(done);
-    this.#suspectThrough = found.suspectThrough;
-    this.#suspectPages = 2 * parts.limits.partitionConcurrency;
-    this.#parking = new Parking(parts, subscription, this, found.parked);
+    this.#doubtfulThrough = found.head;
+    this.#doubtfulPages = found.died ? 2 * parts.limits.partitionConcurrency : 0;
+    this.#parking = new Parking(parts, subscription, this, found.parked, found.died);
   }
 
   /** Everything up to here is finished, and that is stored. */
@@ -182,20 +179,19 @@ export class Partition {
       for (const item of this.#itemsOf(cover, mine)) {
         this.#window.add(item);
         lane.queue.push(item);
-        if (item.first <= this.#suspectThrough && this.#suspectPages > 0) {
-          lane.suspect = true;
-          this.#suspectPages -= item.events;
-        }
+        this.#doubt(lane, item);
       }
       this.#enlist(lane);
     }
     this.#window.scannedTo(pages.at(-1)!.position);
+    this.#parkDoubtful();
   }
 
   /** Nothing up to here is wanted, apart from what was offered. */
   scannedTo(position: number): void {
     if (this.#stopped) return;
     this.#window.scannedTo(position);
+    this.#parkDoubtful();
     this.#scheduleFlush();
   }
 
@@ -268,7 +264,9 @@ export class Partition {
     if (lane !== undefined && head !== undefined && !this.#parking.holds(key)) {
       lane.suspect = false;
       if (head.kind === 'trigger') return this.#enlist(lane);
-      await this.#park(lane, head, { attempts: 1, delayMs: 0, ...IN_HAND });
+      await this.#storeHandled();
+      await this.#parking.parkSuspect(key, head.first, 1);
+      this.passOver(key);
       await this.#parking.run(key, { exclusive: true, written: true });
       return;
     }
@@ -286,10 +284,12 @@ export class Partition {
 
   /** Whoever takes the partition next tries them alone as well. */
   async parkSuspects(): Promise<void> {
+    this.#doubtfulPages = 0;
+    await this.#parkDoubtful();
     for (const { key, queue, suspect } of this.#lanes.values()) {
       const head = queue.find((item) => item.kind === 'events');
       if (this.#stopped || !suspect || head === undefined || this.#parking.holds(key)) continue;
-      await this.#parking.park(key, head.first, { attempts: 0, delayMs: 0, ...IN_HAND });
+      await this.#parking.parkSuspect(key, head.first, 0);
     }
   }
 
@@ -638,14 +638,42 @@ export class Partition {
     item: EventItem,
     failure: { attempts: number; delayMs: number; reason: string; message: string; state?: 'retrying' | 'dead' },
   ): Promise<void> {
-    // What was handled before it is stored before it.
-    while (this.#handled.length > 0 || this.#moving !== undefined) {
-      this.#flush();
-      await this.#moving;
-      if (this.#stopped) return;
-    }
+    await this.#storeHandled();
     await this.#parking.park(lane.key, item.first, failure);
     this.passOver(lane.key);
+  }
+
+  /** What was handled before a key is parked is stored before it. */
+  async #storeHandled(): Promise<void> {
+    while (!this.#stopped && (this.#handled.length > 0 || this.#moving !== undefined)) {
+      this.#flush();
+      await this.#moving;
+    }
+  }
+
+  /** Held until it is known to the store that it may have been in hand. */
+  #doubt(lane: Lane, item: EventItem): void {
+    if (item.first > this.#doubtfulThrough || this.#doubtfulPages <= 0) return;
+    this.#doubtfulPages -= item.events;
+    if (!this.#doubtful.has(lane.key)) this.#doubtful.set(lane.key, item.first);
+    lane.held = true;
+  }
+
+  /** When all of them have been offered. */
+  async #parkDoubtful(): Promise<void> {
+    const more = this.#doubtfulPages > 0 && this.#window.scanned < this.#doubtfulThrough;
+    if (more || this.#doubtful.size === 0) return;
+    this.#doubtfulPages = 0;
+    const places = new Map(this.#doubtful);
+    this.#doubtful.clear();
+    try {
+      await this.#parking.parkDoubtful(places);
+    } catch (thrown) {
+      if (!this.#stopped) this.#subscription.restart(this, asDaybookError(thrown));
+      return;
+    }
+    for (const key of places.keys()) this.passOver(key);
+    this.#subscription.kick(this);
   }
 
   #finish(items: EventItem[]): void {

@@ -119,7 +119,7 @@ export class Rebuild {
         const progress = await this.#look();
         if (progress === undefined) return this.#options.onSwitched();
         const elapsedMs = runtime.monotonicMs() - told.atMs;
-        if (elapsedMs >= TELL_MS) {
+        if (elapsedMs >= TELL_MS && progress.position !== told.position) {
           const rate = told.position < 0 ? 0 : ((progress.position - told.position) * 1000) / elapsedMs;
           const left = progress.target - progress.position;
           log.info(

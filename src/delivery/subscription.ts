@@ -106,6 +106,11 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     this.#suspension = new Suspension(parts.limits);
   }
 
+  /** For people; the newest generation is the one that counts. */
+  get title(): string {
+    return `${this.reactorKind.replace('_', ' ')} ${this.name}`;
+  }
+
   get definition(): SubscriptionDefinition {
     return this.#definition;
   }
@@ -169,7 +174,7 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     const fresh: Partition[] = [];
     for (const { taken, done, parked } of found) {
       const died = taken.takenFrom !== undefined && taken.takenFrom !== instance;
-      const partition = new Partition(this.#parts, this, taken, { done, parked, suspectThrough: died ? head : 0 });
+      const partition = new Partition(this.#parts, this, taken, { done, parked, died, head });
       const outbox = this.reactorKind !== 'projector';
       const before = this.#held.get(taken.partition);
       if (before !== undefined) this.#drop(before.partition);

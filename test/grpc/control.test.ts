@@ -53,6 +53,13 @@ async function refused(name: string, request: unknown) {
   return { message: error.details, ...detailsOf(error) };
 }
 
+/** Whether the daemon is ready, and what it says of two of its projectors. */
+async function health(): Promise<unknown[]> {
+  const response = await fetch(`http://${counters.daemon.daemon.addresses.health}/readyz`);
+  const { parts } = (await response.json()) as { parts: Record<string, string> };
+  return [response.status, parts['projector away'], parts['projector last']];
+}
+
 async function subscription(name: string): Promise<Subscription> {
   const { subscriptions } = await counters.client.control.listSubscriptions([name]);
   return subscriptions.at(-1)!;
@@ -147,6 +154,7 @@ describe('subscriptions', () => {
     const host = await counters.host({ projectors: [{ ...last('away'), project: () => assert.fail('always') }] });
     for (let i = 0; i < 12; i++) await counters.add(i);
     await eventually('it suspends', async () => (await subscription('away')).state === 'suspended');
+    assert.deepEqual(await health(), [200, 'suspended', 'ok']);
     assert((await subscription('away')).parked > 0);
     await host.close();
     await counters.client.control.pause('away');
@@ -155,6 +163,7 @@ describe('subscriptions', () => {
     await caughtUp('later');
     await other.close();
     await eventually('nobody hosts it', async () => (await subscription('later')).state === 'waiting for a host');
+    assert.deepEqual(await health(), [200, 'paused', 'ok']);
   });
 
   test('count what waits for people', async () => {
