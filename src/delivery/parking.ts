@@ -246,7 +246,8 @@ export class Parking {
     // Discarded, or it has drained.
     if (this.#entries.get(row.key) !== entry || row.state === 'draining') return false;
     if (row.state === 'dead' && kind !== 'probe') return false;
-    const looked = this.#partition.scanned;
+    // What failed is in the log, also when the reader, after a restart, has not come that far again.
+    const looked = Math.max(this.#partition.scanned, row.reason === '' ? 0 : row.position);
     const event = await this.#nextWanted(row, reader, looked);
     // What came while it was looking is its own as well.
     if (event === undefined) return entry.offered > looked || this.#drain(entry);

@@ -11,6 +11,33 @@ import { TestReactor, World } from '../support/world.ts';
 
 const said = (world: World, words: string) => world.logLines.some((line) => line.includes(words));
 
+/** A projector with the limits that a daemon has by default; what failed is not tried again for now. */
+async function failing() {
+  const bad = new Set<string>();
+  const handled = new Set<string>();
+  const reactor = new TestReactor('projector', 'p', (request) => {
+    const root = rootOf(request.events);
+    if (bad.has(root)) throw new Error('no');
+    handled.add(root);
+    return NOTHING;
+  });
+  const limits = { reactionRetryMinMs: 600_000, reactionRetryMaxMs: 600_000 };
+  const world = await World.open({ store: memory(), reactors: [reactor], limits });
+  const fail = async (count: number) => {
+    const all = roots(count);
+    for (const root of all) bad.add(hex(root));
+    await Promise.all(all.map((root) => world.deposit(root)));
+    await eventually('they are parked', async () => (await parked(world, 'p')).length === bad.size);
+  };
+  const succeed = async () => {
+    const [root] = roots(1) as [Uint8Array];
+    await world.deposit(root);
+    await eventually('it is handled', () => handled.has(hex(root)));
+  };
+  const state = () => world.engine.delivery.subscription('p', 1)!.state;
+  return { world, fail, succeed, state };
+}
+
 describe('a common outage', () => {
   test('trap 48: a projector whose database is away for two seconds is suspended, and no event becomes a dead letter', async () => {
     const handled = new Handled();
@@ -69,6 +96,30 @@ describe('a common outage', () => {
     away = false;
     await eventually('everything is handled', () => isSettled(world, 'half'));
     assert.deepEqual([handled.faults, handled.events], [[], 360]);
+  });
+
+  test('trap 48: a hundred keys that fail in a row are an outage, and ninety-nine between successes are not', async () => {
+    const { world, fail, succeed, state } = await failing();
+    await using _ = world;
+    await fail(99);
+    await succeed();
+    await fail(99);
+    assert.equal(state(), 'running');
+    await fail(1);
+    await eventually('it is suspended', () => state() === 'suspended');
+  });
+
+  test('trap 48: a thousand keys that are parked in all are an outage, however many succeed between', async () => {
+    const { world, fail, succeed, state } = await failing();
+    await using _ = world;
+    for (let i = 0; i < 11; i++) {
+      await fail(90);
+      await succeed();
+    }
+    await fail(9);
+    assert.equal(state(), 'running');
+    await fail(1);
+    await eventually('it is suspended', () => state() === 'suspended');
   });
 
   test('a subscription resumes although the first parked key fails for a reason of its own', async () => {

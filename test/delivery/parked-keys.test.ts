@@ -4,6 +4,7 @@ import { emptyWork } from '../../src/coordinators/reaction.ts';
 import { orderingKey, partitionOf } from '../../src/model/ordering.ts';
 import type { ProjectorRequest } from '../../src/model/reaction.ts';
 import { streamSlice } from '../../src/model/slice.ts';
+import { systemRuntime } from '../../src/runtime.ts';
 import { openMemory } from '../../src/stores/memory.ts';
 import { newRoot } from '../support/books.ts';
 import { isSettled, memory, NOTHING, parked } from '../support/delivery.ts';
@@ -129,4 +130,43 @@ test('trap 41: what a parked key has handled beyond the cursor is not handled ag
   late.available = true;
   await eventually('all is handled', () => isSettled(world, 'p'));
   assert.deepEqual(seen, [3, 4]);
+});
+
+test('trap 23: attempts are not forgotten in a restart, also when an earlier event is not finished yet', async () => {
+  // Moved on, so that what was to wait is due after the restart.
+  let laterMicros = 0;
+  const identity = { logId: '0'.repeat(36), incarnation: '1'.repeat(36) };
+  const store = openMemory(identity, () => systemRuntime().nowMicros() + laterMicros);
+  const slice = (root: Uint8Array) => streamSlice({ tenant: '', domain: 'account', root });
+  const [slow, poison] = Array.from({ length: 1000 }, newRoot).filter((root) => slice(root) < 512) as [
+    Uint8Array,
+    Uint8Array,
+  ];
+  const attempts: number[] = [];
+  const open = () => {
+    const reactor = new TestReactor(
+      'projector',
+      'p',
+      async ({ events, delivery }) => {
+        if (hex(events!.cover!.root!.value) === hex(slow)) await new Promise(() => {});
+        attempts.push(delivery!.attempt);
+        throw new Error('poison');
+      },
+      { partitions: 2 },
+    );
+    return World.open({ store, reactors: [reactor], instance: 'one', limits: { ...SLOW, reactionAttempts: 4 } });
+  };
+  for (let n = 1; n <= 4; n++) {
+    const world = await open();
+    if (n === 1) {
+      await world.deposit(slow);
+      await world.deposit(poison);
+    }
+    await eventually('it was tried again', async () => (await parked(world, 'p'))[0]?.attempts === n);
+    laterMicros += 600e6;
+    await world.engine.drain(0);
+    world.engine.close();
+  }
+  assert.deepEqual(attempts, [1, 2, 3, 4]);
+  assert.equal((await store.listParked({ subscription: 'p', limit: 10 }))[0]!.state, 'dead');
 });
