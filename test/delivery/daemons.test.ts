@@ -122,6 +122,23 @@ describe(`daemons that share a log (DAYBOOK_TEST_SEED=${seed})`, () => {
     assert.deepEqual(handled.faults, []);
   });
 
+  test('trap 16: what another daemon commits is found by a daemon that nobody tells', async () => {
+    const store = memory();
+    const handled = new Handled();
+    const reactor = new TestReactor('projector', 'p', ({ events }) => {
+      handled.note(events);
+      return NOTHING;
+    });
+    await using a = await World.open({ store, instance: 'a', limits });
+    await using _b = await World.open({ store, instance: 'b', limits, reactors: [reactor] });
+    const all = roots(3);
+    for (let n = 1; n <= 3; n++) {
+      await deposits(a, all, 1, seeded(seed));
+      await eventually('they are handled', () => handled.events === 3 * n);
+    }
+    assert.deepEqual(handled.faults, []);
+  });
+
   test('rows that another daemon wrote meanwhile are not taken from memory', async () => {
     const store = memory();
     const all = roots(20);
