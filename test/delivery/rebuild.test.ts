@@ -5,7 +5,7 @@ import { rebuiltDefinition } from '../../src/delivery/declarations.ts';
 import type { ProjectorRequest } from '../../src/model/reaction.ts';
 import { hex } from '../../src/model/stream.ts';
 import { textOf } from '../support/books.ts';
-import { deposits, memory, NOTHING, parked, replay, rootOf, roots, summing } from '../support/delivery.ts';
+import { deposits, memory, NOTHING, parked, replay, rootOf, roots, STORES, summing } from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
 import { seeded } from '../support/random.ts';
 import { TestReactor, World } from '../support/world.ts';
@@ -69,57 +69,60 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
     await eventually('and the old declaration is refused', () => one.refused !== undefined || !one.available);
   });
 
-  test('trap 20: at the switch no event is missed, and no effect happens twice', async () => {
-    const random = seeded(seed);
-    const all = roots(30);
-    const effects = new Effects();
-    const make = (generation: number) =>
-      new TestReactor(
-        'projector',
-        'p',
-        async (request) => {
-          if (random() < 0.2) await new Promise((resolve) => setImmediate(resolve));
-          effects.note(request);
-          return summing(request);
-        },
-        { generation },
-      );
-    let reactor = make(1);
-    await using world = await World.open({ store: memory(), reactors: [reactor] });
-    let writing = true;
-    let written = 0;
-    const writer = (async () => {
-      while (writing) {
-        const batch = all.filter(() => random() < 0.3);
-        await Promise.all(batch.map((root) => world.deposit(root)));
-        written += batch.length;
-        await new Promise((resolve) => setTimeout(resolve, 4));
+  for (const [kind, open] of Object.entries(STORES))
+    test(`trap 20: at the switch no event is missed, and no effect happens twice (${kind})`, async () => {
+      await using opened = await open();
+      const switches = kind === 'memory' ? SWITCHES : 4;
+      const random = seeded(seed);
+      const all = roots(30);
+      const effects = new Effects();
+      const make = (generation: number) =>
+        new TestReactor(
+          'projector',
+          'p',
+          async (request) => {
+            if (random() < 0.2) await new Promise((resolve) => setImmediate(resolve));
+            effects.note(request);
+            return summing(request);
+          },
+          { generation },
+        );
+      let reactor = make(1);
+      await using world = await World.open({ store: opened.store, reactors: [reactor] });
+      let writing = true;
+      let written = 0;
+      const writer = (async () => {
+        while (writing) {
+          const batch = all.filter(() => random() < 0.3);
+          await Promise.all(batch.map((root) => world.deposit(root)));
+          written += batch.length;
+          await new Promise((resolve) => setTimeout(resolve, 4));
+        }
+      })();
+      for (let generation = 2; generation <= switches + 1; generation++) {
+        // The old version of the component goes, the new one comes.
+        reactor.available = false;
+        reactor = make(generation);
+        world.add(reactor);
+        await eventually(`generation ${generation} is what readers get`, active(world, generation));
       }
-    })();
-    for (let generation = 2; generation <= SWITCHES + 1; generation++) {
-      // The old version of the component goes, the new one comes.
-      reactor.available = false;
-      reactor = make(generation);
-      world.add(reactor);
-      await eventually(`generation ${generation} is what readers get`, active(world, generation));
-    }
-    writing = false;
-    await writer;
-    await eventually('everything has its effect', () => effects.counts.size === written);
-    const twice = [...effects.counts].filter(([, count]) => count !== 1);
-    assert.deepEqual(twice, []);
-    await eventually('the rows equal a fold', async () => {
-      const rows = await rowsOf(world, SWITCHES + 1);
-      return (
-        rows.length === all.length &&
-        rows.reduce((sum, row) => sum + Number(textOf(row.payload).split(' ')[0]), 0) === written
-      );
+      writing = false;
+      await writer;
+      await eventually('everything has its effect', () => effects.counts.size === written);
+      const twice = [...effects.counts].filter(([, count]) => count !== 1);
+      assert.deepEqual(twice, []);
+      await eventually('the rows equal a fold', async () => {
+        const rows = await rowsOf(world, switches + 1);
+        return (
+          rows.length === all.length &&
+          rows.reduce((sum, row) => sum + Number(textOf(row.payload).split(' ')[0]), 0) === written
+        );
+      });
+      for (const row of await rowsOf(world, switches + 1)) {
+        const { nextSequence } = await world.store.readStream(row.stream, { from: 0, maxBytes: 1 });
+        assert.equal(textOf(row.payload), `${nextSequence} ${nextSequence}`);
+      }
     });
-    for (const row of await rowsOf(world, SWITCHES + 1)) {
-      const { nextSequence } = await world.store.readStream(row.stream, { from: 0, maxBytes: 1 });
-      assert.equal(textOf(row.payload), `${nextSequence} ${nextSequence}`);
-    }
-  });
 
   test('an operator has it built anew with the same component: readers notice nothing, effects do not repeat', async () => {
     const random = seeded(seed);
