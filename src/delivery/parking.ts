@@ -255,6 +255,14 @@ export class Parking {
       entry.dueAtMicros = this.#parts.storeClock() + GATED_MICROS;
       return false;
     }
+    // Whoever made its last attempt did not live to tell.
+    if (kind === 'exclusive' && !written && row.attempts > 0 && this.after(row.attempts).state === 'dead') {
+      const error = new DaybookError('COMPONENT_UNAVAILABLE', row.message);
+      this.#subscription.failed(row.key, event.page.position, error, true);
+      await this.#write(entry, { ...row, state: 'dead' });
+      this.#subscription.progressed();
+      return false;
+    }
     if (kind === 'exclusive' && !written && !(await this.#write(entry, { ...row, attempts: row.attempts + 1 })))
       return true;
     const attempt = kind === 'exclusive' ? entry.row.attempts : row.attempts + 1;

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import type { Upcaster } from '../../src/component.ts';
 import { streamSlice } from '../../src/model/slice.ts';
 import { hex } from '../../src/model/stream.ts';
-import { any, command, newRoot, typeOf } from '../support/books.ts';
+import { any, command, eventBook, newRoot, typeOf } from '../support/books.ts';
 import { memory, NOTHING, rootOf } from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
 import { TestReactor, World } from '../support/world.ts';
@@ -83,4 +83,30 @@ test('old events that come after their upcaster has attached are wanted by their
     (await world.store.listCursors('p')).every(({ position }) => position === 3),
   );
   assert.deepEqual(seen, ['2 DepositedV2', '3 DepositedV2']);
+});
+
+test('trap 26: types are matched whole, also when only their upcaster tells what they are today', async () => {
+  const upcaster: Upcaster = {
+    domain: 'account',
+    types: new Set(['account.Deposited']),
+    upcast: async ({ pages }) => pages.map((page) => ({ ...page, event: any('DepositedV2') })),
+  };
+  const seen: string[] = [];
+  const reactor = new TestReactor(
+    'projector',
+    'p',
+    ({ events }) => {
+      for (const page of events!.pages) seen.push(typeOf(page.event));
+      return NOTHING;
+    },
+    { types: ['DepositedV2', 'unt.Withdrawn', 'account.Deposited', 'account.With'] },
+  );
+  await using world = await World.open({ store: memory(), reactors: [reactor], upcasters: [upcaster] });
+  const account = world.accounts[0]!;
+  account.before = async () => ({ kind: 'events', book: eventBook([any('Deposited', '1'), any('Withdrawn', '1')]) });
+  await world.deposit();
+  await eventually('it was looked at', async () =>
+    (await world.store.listCursors('p')).every(({ position }) => position === 2),
+  );
+  assert.deepEqual(seen, []);
 });

@@ -4,8 +4,12 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { DaybookError } from '../../src/errors.ts';
 import { hex } from '../../src/model/stream.ts';
+import { systemRuntime } from '../../src/runtime.ts';
+import type { ParkedKey } from '../../src/store.ts';
+import { openMemory } from '../../src/stores/memory.ts';
 import { deposits, Handled, isSettled, memory, NOTHING, parked, rootOf, roots, STORES } from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
+import { mortal } from '../support/mortal-store.ts';
 import { seeded } from '../support/random.ts';
 import { TestReactor, World } from '../support/world.ts';
 
@@ -208,6 +212,68 @@ describe('a component that goes away', () => {
       const blamed = world.logLines.filter((line) => line.includes('an event failed') && !line.includes(killer));
       assert.deepEqual(blamed, []);
     });
+
+  test('trap 47: what was in hand when the host went away is tried alone, before everything else', async () => {
+    const barrier = Promise.withResolvers<void>();
+    const suspects = roots(20);
+    const left = new Set(suspects.map(hex));
+    let crashed = false;
+    let most = 0;
+    const handled = new Handled();
+    const reactor: TestReactor<'projector'> = new TestReactor('projector', 'p', async (request) => {
+      if (crashed && left.size > 0) most = Math.max(most, reactor.inHand);
+      await (crashed ? new Promise((resolve) => setImmediate(resolve)) : barrier.promise);
+      handled.note(request.events);
+      left.delete(rootOf(request.events));
+      return NOTHING;
+    });
+    await using world = await World.open({ store: memory(), reactors: [reactor] });
+    await deposits(world, suspects, 1, seeded(11));
+    await eventually('all are in hand', () => reactor.inHand === 20);
+    crashed = true;
+    reactor.crash(false);
+    await deposits(world, roots(20), 1, seeded(11));
+    reactor.available = true;
+    await eventually('all are handled', () => isSettled(world, 'p'));
+    assert.deepEqual([most, handled.events], [1, 40]);
+  });
+
+  test('trap 47: an event that takes its daemon down as well becomes a dead letter', async () => {
+    let laterMicros = 0;
+    const identity = { logId: '0'.repeat(36), incarnation: '1'.repeat(36) };
+    const store = openMemory(identity, () => systemRuntime().nowMicros() + laterMicros);
+    const all = roots(10);
+    const killer = hex(all[3]!);
+    const handled = new Handled();
+    const attempts: number[] = [];
+    let row: ParkedKey | undefined;
+    for (let daemons = 0; row?.state !== 'dead'; daemons++) {
+      assert(daemons < 8, `it was tried ${attempts}`);
+      const mind = mortal(store);
+      const reactor = new TestReactor('projector', 'p', async (request) => {
+        if (rootOf(request.events) !== killer) {
+          handled.note(request.events);
+          return NOTHING;
+        }
+        attempts.push(request.delivery!.attempt);
+        mind.die();
+        return new Promise<never>(() => {});
+      });
+      const world = await World.open({ store: mind.store, reactors: [reactor], limits: { reactionAttempts: 3 } });
+      if (daemons === 0) await deposits(world, all, 1, seeded(12), { atOnce: 10 }).catch(() => {});
+      await eventually('it dies, or has nothing to do', async () => {
+        [row] = await store.listParked({ subscription: 'p', limit: 10 });
+        return mind.dead || row?.state === 'dead';
+      });
+      await world.engine.drain(0);
+      world.engine.close();
+      // Its leases have expired.
+      laterMicros += 60e6;
+    }
+    assert(row!.key.endsWith(killer));
+    // The first one judged nothing: others were in hand, too.
+    assert.deepEqual(attempts, [1, 1, 2, 3]);
+  });
 
   test('trap 47: suspects stay suspects when their partitions are given back before they are tried', async () => {
     const store = memory();
