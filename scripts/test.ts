@@ -73,16 +73,21 @@ async function runTests(files: string[]): Promise<void> {
     concurrency: availableParallelism(),
     timeout: 300_000,
   });
+  const toDo = (todo: string | boolean) => `to do${typeof todo === 'string' ? `: ${todo}` : ''}`;
   stream.on('test:pass', ({ name, file, skip, todo, details }) => {
     // What is still to be done is told like a skip.
-    skip ??= todo === undefined ? undefined : `to do${typeof todo === 'string' ? `: ${todo}` : ''}`;
+    skip ??= todo === undefined ? undefined : toDo(todo);
     if (skip !== undefined) skips.push(`${name}: ${skip === true ? 'no reason given' : skip} (${place(file)})`);
     // A file without tests is told as a test of the file's name.
     if (name === file || files.includes(name)) empty.push(place(file ?? name));
     else if (details.type !== 'suite' || skip !== undefined) counts[skip === undefined ? 'passed' : 'skipped']++;
   });
-  stream.on('test:fail', ({ details }) => {
-    if (details.type !== 'suite' || (details.error as { failureType?: string }).failureType === 'hookFailed')
+  stream.on('test:fail', ({ name, file, todo, details }) => {
+    if (todo !== undefined) {
+      // A defect that is known.
+      skips.push(`${name}: fails, ${toDo(todo)} (${place(file)})`);
+      counts.skipped++;
+    } else if (details.type !== 'suite' || (details.error as { failureType?: string }).failureType === 'hookFailed')
       counts.failed++;
   });
   for await (const chunk of stream.compose(new spec())) process.stdout.write(chunk);

@@ -29,4 +29,7 @@ test('trap 36: the runner can fail: no tests, a failing one, and a skip where no
   const skipped = `${use}test('a', () => {});\ntest('b', { skip: 'no server' }, () => {});`;
   assert.deepEqual(run(skipped), { status: 0, last: '1 passed, 0 failed, 1 skipped' });
   assert.equal(run(skipped, { DAYBOOK_TEST_NO_SKIPS: '1' }).status, 1);
+  const known = `${use}test('a', () => {});\ntest('b', { todo: 'a defect' }, () => { throw new Error('no'); });`;
+  assert.deepEqual(run(known), { status: 0, last: '1 passed, 0 failed, 1 skipped' });
+  assert.equal(run(known, { DAYBOOK_TEST_NO_SKIPS: '1' }).status, 1);
 });

@@ -1,7 +1,7 @@
 // What operators see of a daemon and its log, and what they may change: pausing, rebuilding, forgetting.
 
 import type { Components } from '../component.ts';
-import { declaredGeneration, rebuiltDefinition } from '../delivery/declarations.ts';
+import { declaredGeneration, rebuiltDefinition, startAfterAll } from '../delivery/declarations.ts';
 import type { InstanceBody } from '../delivery/instances.ts';
 import type { DeliveryLog } from '../delivery/parts.ts';
 import type { Subscription } from '../delivery/subscription.ts';
@@ -181,7 +181,7 @@ export class ControlCoordinator {
     }
     // One is under way: declared by its component, or asked for before.
     if ((await store.activeGeneration(projector)) !== newest.generation) return;
-    const startAfter = await this.#startAfter(start);
+    const startAfter = await startAfterAll(store, projector, await this.#startAfter(start));
     const { generation } = await store.declare(rebuiltDefinition(newest, startAfter));
     log.info({ projector, generation, start_after: startAfter }, 'an operator asked for a rebuild');
     await delivery.changed();

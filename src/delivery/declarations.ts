@@ -2,7 +2,7 @@
 // the component declared is in the row's version: a million times the one, plus the other.
 
 import type { ReactorDeclaration } from '../component.ts';
-import type { SubscriptionDefinition } from '../store.ts';
+import type { Store, SubscriptionDefinition } from '../store.ts';
 
 const VERSIONS = 1_000_000;
 
@@ -71,6 +71,17 @@ export function definitionOf(
 /** Beside the newest generation, with the same declaration: an operator wants it built anew. */
 export function rebuiltDefinition(newest: SubscriptionDefinition, startAfter: number): SubscriptionDefinition {
   return { ...newest, generation: newest.generation + 1, startAfter, paused: false };
+}
+
+/** What no generation has handled is left out by none, wherever the next one is to begin. */
+export async function startAfterAll(
+  store: Pick<Store, 'activeGeneration' | 'listCursors'>,
+  name: string,
+  wanted: number,
+): Promise<number> {
+  const active = await store.activeGeneration(name);
+  const cursors = (await store.listCursors(name)).filter(({ generation }) => generation === active);
+  return cursors.reduce((least, { position }) => Math.min(least, position), wanted);
 }
 
 function partitionsOf({ ordered, partitions }: ReactorDeclaration): number {

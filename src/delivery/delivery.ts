@@ -17,7 +17,7 @@ import type {
   PartitionKey,
   SubscriptionDefinition,
 } from '../store.ts';
-import { declaredGeneration, definitionOf, disagreement } from './declarations.ts';
+import { declaredGeneration, definitionOf, disagreement, startAfterAll } from './declarations.ts';
 import type { DispatchParts } from './dispatcher.ts';
 import { describeInstance, type InstanceBody, readInstance } from './instances.ts';
 import { Leases } from './leases.ts';
@@ -321,7 +321,7 @@ export class Delivery {
     if (sentence !== undefined) return false;
     const definition = definitionOf(declaration, known, 0);
     if (definition === undefined) return false;
-    const startAfter = await this.#startOf(declaration);
+    const startAfter = await startAfterAll(this.#options.store, declaration.name, await this.#startOf(declaration));
     const now = await this.#options.store.declare({ ...definition, startAfter });
     const about = { subscription: now.name, kind: now.kind, generation: now.generation, version: now.version };
     const before = known.find((row) => row.generation === now.generation);

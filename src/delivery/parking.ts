@@ -296,12 +296,21 @@ export class Parking {
     // Discarded, or it has drained.
     if (this.#entries.get(row.key) !== entry || row.state === 'draining') return false;
     if (row.state === 'dead' && kind !== 'probe') return false;
-    const looked = this.#partition.scanned;
+    // What failed is in the log, also when the reader, after a restart, has not come that far again.
+    const looked = Math.max(this.#partition.scanned, row.reason === '' ? 0 : row.position);
     const event = await this.#nextWanted(row, reader, looked);
     // What came while it was looking is its own as well.
     if (event === undefined) return entry.offered > looked || this.#drain(entry);
     if (!this.#subscription.mayHandle(event.cover, event.page.position)) {
       entry.dueAtMicros = this.#parts.storeClock() + GATED_MICROS;
+      return false;
+    }
+    // Whoever made its last attempt did not live to tell.
+    if (kind === 'exclusive' && !written && row.attempts > 0 && this.after(row.attempts).state === 'dead') {
+      const error = new DaybookError('COMPONENT_UNAVAILABLE', row.message);
+      this.#subscription.failed(row.key, event.page.position, error, true);
+      await this.#write(entry, { ...row, state: 'dead' });
+      this.#subscription.progressed();
       return false;
     }
     if (kind === 'exclusive' && !written && !(await this.#write(entry, { ...row, attempts: row.attempts + 1 })))

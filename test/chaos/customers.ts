@@ -53,6 +53,7 @@ export class Customers {
   }
 
   start(count: number): void {
+    this.#stopping = false;
     this.#workers = Array.from({ length: count }, () => this.#work());
   }
 

@@ -29,6 +29,8 @@ const EARLY = 6;
 const HOST_DIES = 4;
 /** Of customers. */
 const PATIENCE_MS = 1000;
+/** After the last kill. */
+const PEACEFUL_ORDERS = 40;
 /** Without any progress, at the end. */
 const STUCK_MS = 60_000;
 
@@ -84,6 +86,12 @@ for (let kill = 1; kill <= kills && !failed(); kill++) {
 await ready(daemon);
 await customers.stop();
 console.log(`${elapsed()} ${customers.orders.length} orders; waiting for what follows from them`);
+await settled();
+// And in peace: whatever can become of an order becomes of some of these.
+const enough = customers.orders.length + PEACEFUL_ORDERS;
+customers.start(count);
+while (customers.orders.length < enough && !failed()) await sleep(10);
+await customers.stop();
 await settled();
 
 client.close();

@@ -251,6 +251,24 @@ test('what is known already decides about what comes: kinds, filters, partitions
   );
 });
 
+test('a process manager is refused beside an aggregate of its domain: nobody else decides about its streams', {
+  todo: 'nobody compares them',
+}, () => {
+  const aggregates = hello([{ domain: 'payment' }]).aggregates;
+  const processManagers = [processManager('payment')];
+  for (const [held, rest] of [
+    [{ aggregates }, { processManagers }],
+    [{ processManagers }, { aggregates }],
+    [{}, { aggregates, processManagers }],
+  ]) {
+    const { attach } = open();
+    attach(held!);
+    const [reason, , message] = refused(() => attach(rest!));
+    assert.equal(reason, 'INVALID_ARGUMENT');
+    assert.match(message, /payment/);
+  }
+});
+
 for (const kind of ['projector', 'saga', 'process_manager'] as const) {
   test(`a ${kind} gets its request as work, and its response comes back as it was sent`, async () => {
     const { attach, reactor } = open();

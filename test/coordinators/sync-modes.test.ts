@@ -17,9 +17,9 @@ import { TestReactor, World } from '../support/world.ts';
 
 const runtime = systemRuntime();
 
-async function opened(reactors: readonly unknown[], limits: Partial<Limits> = {}) {
+async function opened(reactors: readonly unknown[], limits: Partial<Limits> = {}, store = memory()) {
   const accounts = [new InProcessAccount(), new InProcessAccount('stock')];
-  const world = await World.open({ store: memory(), reactors: reactors as Reactor[], accounts, limits });
+  const world = await World.open({ store, reactors: reactors as Reactor[], accounts, limits });
   const sync = (mode: WaitingMode, book: CommandBook, waitMs = 10_000): Promise<CommandResponse> => {
     completeCommand(book, runtime);
     const caller = { deadlineMs: Infinity, signal: new AbortController().signal };
@@ -211,6 +211,59 @@ describe('CASCADE', () => {
         '1 6',
       ]);
     }
+  });
+
+  test('trap 46: a saga that answers just after somebody looked at the outbox is not taken for settled', async () => {
+    const inner = memory();
+    const [saga, target] = [gate(), gate()];
+    let looks = 0;
+    const answered = async () => (await inner.listOutbox({ subscription: 'fulfilment', limit: 1 })).length > 0;
+    const store = new Proxy(inner, {
+      get(of, name) {
+        const value = Reflect.get(of, name);
+        if (typeof value !== 'function') return value;
+        if (name !== 'listOutbox' || looks > 0) return value.bind(of);
+        return async (query: Parameters<typeof inner.listOutbox>[0]) => {
+          const found = await of.listOutbox(query);
+          looks++;
+          saga.open();
+          await eventually('the saga has answered', answered);
+          return found;
+        };
+      },
+    });
+    const reactor = new TestReactor(
+      'saga',
+      'fulfilment',
+      async (request) => {
+        await saga.wait;
+        return reserving(request);
+      },
+      { domains: ['account'] },
+    );
+    await using opening = await opened([reactor], {}, store);
+    opening.world.accounts[1]!.before = async () => {
+      await target.wait;
+      return undefined;
+    };
+    let settled = false;
+    const answer = opening.sync('cascade', deposit()).finally(() => {
+      settled = true;
+    });
+    const turns = async () => {
+      for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+    };
+    await eventually('the saga is asked', () => reactor.inHand === 1 || looks > 0);
+    await turns();
+    // Whoever looks in the right order does not look at the outbox before the saga is through.
+    saga.open();
+    await eventually('its command is on its way', () => opening.world.accounts[1]!.asked === 1);
+    await eventually('somebody looked', () => looks > 0);
+    await turns();
+    const early = settled;
+    target.open();
+    assert.equal(early, false);
+    assert.equal((await answer).settled, true);
   });
 
   test('only what the command itself led to is waited for, not what else has its correlation id', async () => {

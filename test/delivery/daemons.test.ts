@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { emptyWork } from '../../src/coordinators/reaction.ts';
 import { rebuiltDefinition } from '../../src/delivery/declarations.ts';
-import { textOf } from '../support/books.ts';
+import { any, command, textOf } from '../support/books.ts';
 import { deposits, Handled, isSettled, memory, NOTHING, rootOf, roots, summing } from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
 import { mortal } from '../support/mortal-store.ts';
@@ -120,6 +120,50 @@ describe(`daemons that share a log (DAYBOOK_TEST_SEED=${seed})`, () => {
     assert.equal(result!.kind, 'fenced');
     await Promise.all([a.stop(), b.stop()]);
     assert.deepEqual(handled.faults, []);
+  });
+
+  test('trap 16: what another daemon commits is found by a daemon that nobody tells', async () => {
+    const store = memory();
+    const handled = new Handled();
+    const reactor = new TestReactor('projector', 'p', ({ events }) => {
+      handled.note(events);
+      return NOTHING;
+    });
+    await using a = await World.open({ store, instance: 'a', limits });
+    await using _b = await World.open({ store, instance: 'b', limits, reactors: [reactor] });
+    const all = roots(3);
+    for (let n = 1; n <= 3; n++) {
+      await deposits(a, all, 1, seeded(seed));
+      await eventually('they are handled', () => handled.events === 3 * n);
+    }
+    assert.deepEqual(handled.faults, []);
+  });
+
+  test('trap 52: while an old and a new version run side by side, partitions go to the new one alone', async () => {
+    const store = memory();
+    const seen = { old: [] as number[], new: [] as number[] };
+    const reactor = (version: number, types: string[], of: number[]) =>
+      new TestReactor(
+        'projector',
+        'p',
+        ({ events }) => {
+          of.push(...events!.pages.map(({ position }) => position));
+          return NOTHING;
+        },
+        { version, types },
+      );
+    const types = ['account.Deposited', 'account.Withdrawn'];
+    const old = reactor(1, types.slice(0, 1), seen.old);
+    await using a = await World.open({ store, instance: 'a', limits, reactors: [old] });
+    await deposits(a, roots(5), 1, seeded(seed));
+    await eventually('all is handled', () => isSettled(a, 'p'));
+    await using b = await World.open({ store, instance: 'b', limits, reactors: [reactor(2, types, seen.new)] });
+    await eventually('the new one has everything', async () => share(await owners(b), 'b') === 16);
+    for (const root of roots(5)) await a.execute(command(root, [any('Deposit', '1'), any('Withdraw', '1')]));
+    await eventually('all is handled', () => isSettled(b, 'p'));
+    assert.deepEqual([seen.old.length, seen.new.length], [5, 10]);
+    assert.equal(share(await owners(b), 'a'), 0);
+    assert.match(old.refused ?? '', /version 2 of its filter was declared/);
   });
 
   test('rows that another daemon wrote meanwhile are not taken from memory', async () => {

@@ -386,6 +386,17 @@ describe("another daemon's books", () => {
     world.tail.close();
   });
 
+  test('trap 17: after a full page the next one is read at once, not at the next poll', async () => {
+    const world = new World();
+    const follower = world.follow();
+    await world.runtime.advance(60_000);
+    for (let i = 0; i < 35; i++) await world.commit('other', 'c', 100);
+    while (follower.books.length === 0) await world.runtime.advance(10);
+    await settle();
+    assert.equal(follower.positions.length, 3500);
+    world.tail.close();
+  });
+
   test('cost nothing while nobody follows', async () => {
     const world = new World();
     for (let i = 0; i < 10; i++) await world.commit(i % 2 === 0 ? 'other' : 'own');

@@ -4,9 +4,10 @@ import { emptyWork } from '../../src/coordinators/reaction.ts';
 import { orderingKey, partitionOf } from '../../src/model/ordering.ts';
 import type { ProjectorRequest } from '../../src/model/reaction.ts';
 import { streamSlice } from '../../src/model/slice.ts';
+import { systemRuntime } from '../../src/runtime.ts';
 import { openMemory } from '../../src/stores/memory.ts';
 import { newRoot } from '../support/books.ts';
-import { isSettled, memory, NOTHING, parked } from '../support/delivery.ts';
+import { isSettled, NOTHING, parked, STORES } from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
 import { TestReactor, World } from '../support/world.ts';
 
@@ -75,58 +76,99 @@ test('an event that comes while a parked key looks for its last one is handled, 
   assert.deepEqual(handled, [0, 1]);
 });
 
-test('trap 41: what a parked key has handled beyond the cursor is not handled again after a restart', async () => {
-  const store = memory();
-  const root = newRoot();
-  const reactor = (handler: (request: ProjectorRequest) => typeof NOTHING) =>
-    new TestReactor('projector', 'p', handler);
-  {
-    await using world = await World.open({ store, reactors: [reactor(() => assert.fail('not yet'))], limits: SLOW });
-    await world.deposit(root);
-    await eventually('it is parked', async () => (await parked(world, 'p')).length === 1);
-    for (let i = 0; i < 4; i++) await world.deposit(root);
-  }
-  // As a daemon leaves it that died when the key had handled three events, and the cursor had not moved yet.
-  await store.removeGeneration('p', 1, 1000);
-  const seen: number[] = [];
-  const late = reactor((request) => {
-    seen.push(...request.events!.pages.map(({ sequence }) => sequence));
-    return NOTHING;
+for (const [kind, open] of Object.entries(STORES))
+  test(`trap 41: what a parked key has handled beyond the cursor is not handled again after a restart (${kind})`, async () => {
+    await using opened = await open();
+    const { store } = opened;
+    const root = newRoot();
+    const reactor = (handler: (request: ProjectorRequest) => typeof NOTHING) =>
+      new TestReactor('projector', 'p', handler);
+    {
+      await using world = await World.open({ store, reactors: [reactor(() => assert.fail('not yet'))], limits: SLOW });
+      await world.deposit(root);
+      await eventually('it is parked', async () => (await parked(world, 'p')).length === 1);
+      for (let i = 0; i < 4; i++) await world.deposit(root);
+    }
+    // As a daemon leaves it that died when the key had handled three events, and the cursor had not moved yet.
+    await store.removeGeneration('p', 1, 1000);
+    const seen: number[] = [];
+    const late = reactor((request) => {
+      seen.push(...request.events!.pages.map(({ sequence }) => sequence));
+      return NOTHING;
+    });
+    late.available = false;
+    const definition = {
+      name: 'p',
+      kind: 'projector',
+      generation: 1,
+      version: 1_000_001,
+      domains: [],
+      types: [],
+    } as const;
+    await store.declare({ ...definition, partitions: 16, startAfter: 0, sync: true, paused: false });
+    const cover = { tenant: '', domain: 'account', root: { value: root }, correlationId: '' };
+    const partition = { subscription: 'p', generation: 1, partition: partitionOf('stream', cover, 16) };
+    const { epoch } = (await store.acquire(partition, 'dead', 1_000_001))!;
+    const work = emptyWork();
+    work.fences.push({ partition, epoch });
+    const key = orderingKey('stream', cover);
+    const times = { dueAtMicros: 0, parkedAtMicros: 0 };
+    const at = { position: 4, firstPosition: 1, through: 0, attempts: 0 };
+    const parkedRow = {
+      partition,
+      key,
+      state: 'retrying',
+      ...at,
+      ...times,
+      reason: '',
+      message: '',
+      version: 0,
+    } as const;
+    work.parked.push({ partition, key, version: 0, row: parkedRow });
+    const unitId = new Uint8Array(16).fill(3);
+    await store.commit([{ unitId, appends: [], expectations: [], snapshots: [], outcomes: [], work }]);
+    await store.release(partition, epoch);
+    await using world = await World.open({ store, reactors: [late] });
+    late.available = true;
+    await eventually('all is handled', () => isSettled(world, 'p'));
+    assert.deepEqual(seen, [3, 4]);
   });
-  late.available = false;
-  const definition = {
-    name: 'p',
-    kind: 'projector',
-    generation: 1,
-    version: 1_000_001,
-    domains: [],
-    types: [],
-  } as const;
-  await store.declare({ ...definition, partitions: 16, startAfter: 0, sync: true, paused: false });
-  const cover = { tenant: '', domain: 'account', root: { value: root }, correlationId: '' };
-  const partition = { subscription: 'p', generation: 1, partition: partitionOf('stream', cover, 16) };
-  const { epoch } = (await store.acquire(partition, 'dead', 1_000_001))!;
-  const work = emptyWork();
-  work.fences.push({ partition, epoch });
-  const key = orderingKey('stream', cover);
-  const times = { dueAtMicros: 0, parkedAtMicros: 0 };
-  const at = { position: 4, firstPosition: 1, through: 0, attempts: 0 };
-  const parkedRow = {
-    partition,
-    key,
-    state: 'retrying',
-    ...at,
-    ...times,
-    reason: '',
-    message: '',
-    version: 0,
-  } as const;
-  work.parked.push({ partition, key, version: 0, row: parkedRow });
-  const unitId = new Uint8Array(16).fill(3);
-  await store.commit([{ unitId, appends: [], expectations: [], snapshots: [], outcomes: [], work }]);
-  await store.release(partition, epoch);
-  await using world = await World.open({ store, reactors: [late] });
-  late.available = true;
-  await eventually('all is handled', () => isSettled(world, 'p'));
-  assert.deepEqual(seen, [3, 4]);
+
+test('trap 23: attempts are not forgotten in a restart, also when an earlier event is not finished yet', async () => {
+  // Moved on, so that what was to wait is due after the restart.
+  let laterMicros = 0;
+  const identity = { logId: '0'.repeat(36), incarnation: '1'.repeat(36) };
+  const store = openMemory(identity, () => systemRuntime().nowMicros() + laterMicros);
+  const slice = (root: Uint8Array) => streamSlice({ tenant: '', domain: 'account', root });
+  const [slow, poison] = Array.from({ length: 1000 }, newRoot).filter((root) => slice(root) < 512) as [
+    Uint8Array,
+    Uint8Array,
+  ];
+  const attempts: number[] = [];
+  const open = () => {
+    const reactor = new TestReactor(
+      'projector',
+      'p',
+      async ({ events, delivery }) => {
+        if (hex(events!.cover!.root!.value) === hex(slow)) await new Promise(() => {});
+        attempts.push(delivery!.attempt);
+        throw new Error('poison');
+      },
+      { partitions: 2 },
+    );
+    return World.open({ store, reactors: [reactor], instance: 'one', limits: { ...SLOW, reactionAttempts: 4 } });
+  };
+  for (let n = 1; n <= 4; n++) {
+    const world = await open();
+    if (n === 1) {
+      await world.deposit(slow);
+      await world.deposit(poison);
+    }
+    await eventually('it was tried again', async () => (await parked(world, 'p'))[0]?.attempts === n);
+    laterMicros += 600e6;
+    await world.engine.drain(0);
+    world.engine.close();
+  }
+  assert.deepEqual(attempts, [1, 2, 3, 4]);
+  assert.equal((await store.listParked({ subscription: 'p', limit: 10 }))[0]!.state, 'dead');
 });

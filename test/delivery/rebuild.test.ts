@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { ReactorDeclaration } from '../../src/component.ts';
 import { rebuiltDefinition } from '../../src/delivery/declarations.ts';
 import type { ProjectorRequest } from '../../src/model/reaction.ts';
 import { hex } from '../../src/model/stream.ts';
 import { textOf } from '../support/books.ts';
-import { deposits, memory, NOTHING, parked, replay, rootOf, roots, summing } from '../support/delivery.ts';
+import { deposits, memory, NOTHING, parked, replay, rootOf, roots, STORES, summing } from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
 import { seeded } from '../support/random.ts';
 import { TestReactor, World } from '../support/world.ts';
@@ -71,57 +72,60 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
     await eventually('and the old declaration is refused', () => one.refused !== undefined || !one.available);
   });
 
-  test('trap 20: at the switch no event is missed, and no effect happens twice', async () => {
-    const random = seeded(seed);
-    const all = roots(30);
-    const effects = new Effects();
-    const make = (generation: number) =>
-      new TestReactor(
-        'projector',
-        'p',
-        async (request) => {
-          if (random() < 0.2) await new Promise((resolve) => setImmediate(resolve));
-          effects.note(request);
-          return summing(request);
-        },
-        { generation },
-      );
-    let reactor = make(1);
-    await using world = await World.open({ store: memory(), reactors: [reactor] });
-    let writing = true;
-    let written = 0;
-    const writer = (async () => {
-      while (writing) {
-        const batch = all.filter(() => random() < 0.3);
-        await Promise.all(batch.map((root) => world.deposit(root)));
-        written += batch.length;
-        await new Promise((resolve) => setTimeout(resolve, WRITE_EVERY_MS));
+  for (const [kind, open] of Object.entries(STORES))
+    test(`trap 20: at the switch no event is missed, and no effect happens twice (${kind})`, async () => {
+      await using opened = await open();
+      const switches = kind === 'memory' ? SWITCHES : 4;
+      const random = seeded(seed);
+      const all = roots(30);
+      const effects = new Effects();
+      const make = (generation: number) =>
+        new TestReactor(
+          'projector',
+          'p',
+          async (request) => {
+            if (random() < 0.2) await new Promise((resolve) => setImmediate(resolve));
+            effects.note(request);
+            return summing(request);
+          },
+          { generation },
+        );
+      let reactor = make(1);
+      await using world = await World.open({ store: opened.store, reactors: [reactor] });
+      let writing = true;
+      let written = 0;
+      const writer = (async () => {
+        while (writing) {
+          const batch = all.filter(() => random() < 0.3);
+          await Promise.all(batch.map((root) => world.deposit(root)));
+          written += batch.length;
+          await new Promise((resolve) => setTimeout(resolve, WRITE_EVERY_MS));
+        }
+      })();
+      for (let generation = 2; generation <= switches + 1; generation++) {
+        // The old version of the component goes, the new one comes.
+        reactor.available = false;
+        reactor = make(generation);
+        world.add(reactor);
+        await eventually(`generation ${generation} is what readers get`, active(world, generation));
       }
-    })();
-    for (let generation = 2; generation <= SWITCHES + 1; generation++) {
-      // The old version of the component goes, the new one comes.
-      reactor.available = false;
-      reactor = make(generation);
-      world.add(reactor);
-      await eventually(`generation ${generation} is what readers get`, active(world, generation));
-    }
-    writing = false;
-    await writer;
-    await eventually('everything has its effect', () => effects.counts.size === written);
-    const twice = [...effects.counts].filter(([, count]) => count !== 1);
-    assert.deepEqual(twice, []);
-    await eventually('the rows equal a fold', async () => {
-      const rows = await rowsOf(world, SWITCHES + 1);
-      return (
-        rows.length === all.length &&
-        rows.reduce((sum, row) => sum + Number(textOf(row.payload).split(' ')[0]), 0) === written
-      );
+      writing = false;
+      await writer;
+      await eventually('everything has its effect', () => effects.counts.size === written);
+      const twice = [...effects.counts].filter(([, count]) => count !== 1);
+      assert.deepEqual(twice, []);
+      await eventually('the rows equal a fold', async () => {
+        const rows = await rowsOf(world, switches + 1);
+        return (
+          rows.length === all.length &&
+          rows.reduce((sum, row) => sum + Number(textOf(row.payload).split(' ')[0]), 0) === written
+        );
+      });
+      for (const row of await rowsOf(world, switches + 1)) {
+        const { nextSequence } = await world.store.readStream(row.stream, { from: 0, maxBytes: 1 });
+        assert.equal(textOf(row.payload), `${nextSequence} ${nextSequence}`);
+      }
     });
-    for (const row of await rowsOf(world, SWITCHES + 1)) {
-      const { nextSequence } = await world.store.readStream(row.stream, { from: 0, maxBytes: 1 });
-      assert.equal(textOf(row.payload), `${nextSequence} ${nextSequence}`);
-    }
-  });
 
   test('an operator has it built anew with the same component: readers notice nothing, effects do not repeat', async () => {
     const random = seeded(seed);
@@ -226,5 +230,62 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
     await eventually('the new ones are handled', () => effects.counts.size === 220);
     assert.equal(effects.replayed.size, 200);
     assert([...effects.counts.values()].every((count) => count === 1));
+  });
+
+  test('trap 20: a generation that begins now leaves out nothing that the old one had not handled', async () => {
+    const effects = new Effects();
+    const make = (generation: number, start: ReactorDeclaration['start']) =>
+      new TestReactor(
+        'projector',
+        'p',
+        (request) => {
+          effects.note(request);
+          return NOTHING;
+        },
+        { generation, start },
+      );
+    const one = make(1, { kind: 'beginning' });
+    await using world = await World.open({ store: memory(), reactors: [one] });
+    const all = roots(10);
+    await deposits(world, all, 2, seeded(seed));
+    await eventually('the first are handled', () => effects.counts.size === 20);
+    one.available = false;
+    await deposits(world, all, 3, seeded(seed));
+    world.add(make(2, { kind: 'now' }));
+    await eventually('readers get the new one', active(world, 2));
+    await deposits(world, all, 1, seeded(seed));
+    await eventually('everything is looked at', async () => {
+      const { position } = await world.store.head();
+      return (await world.store.listCursors('p')).every((cursor) => cursor.position === position);
+    });
+    assert.equal(effects.counts.size, 60);
+  });
+
+  test('trap 20: what was a dead letter of the old generation is no replay in the new one', {
+    todo: 'cursors alone decide, and they have passed parked keys',
+  }, async () => {
+    const effects = new Effects();
+    const bad = roots(1);
+    const make = (generation: number, broken: boolean) =>
+      new TestReactor(
+        'projector',
+        'p',
+        (request) => {
+          if (broken && rootOf(request.events) === hex(bad[0]!)) throw new Error('not this one');
+          effects.note(request);
+          return NOTHING;
+        },
+        { generation },
+      );
+    const one = make(1, true);
+    await using world = await World.open({ store: memory(), reactors: [one], limits: { reactionAttempts: 2 } });
+    await deposits(world, [...bad, ...roots(5)], 2, seeded(seed));
+    await eventually('it is a dead letter', async () => (await parked(world, 'p'))[0]?.state === 'dead');
+    await eventually('the others are handled', () => effects.counts.size === 10);
+    one.available = false;
+    world.add(make(2, false));
+    await eventually('readers get the new one', active(world, 2));
+    await eventually('everything is handled', () => effects.replayed.size + effects.counts.size >= 12);
+    assert.deepEqual([effects.counts.size, effects.replayed.size], [12, 10]);
   });
 });

@@ -157,7 +157,10 @@ export class World implements AsyncDisposable {
     const components = {
       ...componentsOf(...accounts),
       upcaster: (domain: string) => options.upcasters?.find((upcaster) => upcaster.domain === domain),
-      hasUpcasters: options.upcasters !== undefined,
+      // More may attach later.
+      get hasUpcasters() {
+        return (options.upcasters ?? []).length > 0;
+      },
       reactors: () => reactors,
       onReactorsChanged: (listener: () => void) => {
         changed = listener;
