@@ -119,6 +119,8 @@ export interface ReactionCall {
   about: string;
   /** Names this work in calls that the component makes while it handles it. */
   workId: string;
+  /** A host has one of a key in hand at a time; `undefined`: it waits for no other. */
+  key: string | undefined;
   /** As `pageBytes` counts; against the credits. */
   bytes: number;
   /** Counts from when the request is sent, not while it waits for credit. */

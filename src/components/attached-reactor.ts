@@ -35,13 +35,13 @@ export class AttachedReactor<Kind extends ReactorKind = ReactorKind> {
 
   handle(request: ReactionMessages[Kind]['request'], call: ReactionCall): Promise<ReactionMessages[Kind]['response']> {
     return new Promise((resolve, reject) => {
-      const { workId, bytes, timeoutMs, signal, about } = call;
+      const { workId, key, bytes, timeoutMs, signal, about } = call;
       // It may have been withdrawn while it was made.
       if (signal.aborted) return reject(signal.reason);
       const job: Job = {
         workId,
         bytes,
-        key: undefined,
+        key,
         ancestors: [],
         deadlineMs: undefined,
         timeoutMs,

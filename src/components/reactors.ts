@@ -28,6 +28,12 @@ export class Reactors {
     return [...this.#served.values(), ...this.#pools.values()];
   }
 
+  /** Of those who are there now. */
+  hosted(): ReactorDeclaration[] {
+    const pools = [...this.#pools.values()].filter((pool) => pool.hosted);
+    return [...this.#served.values(), ...pools].map(({ declaration }) => declaration);
+  }
+
   onChanged(listener: () => void): void {
     this.#listeners.push(listener);
   }

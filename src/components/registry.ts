@@ -95,6 +95,7 @@ export class ComponentRegistry implements Components {
   attach(hello: Hello, channel: AttachChannel): Attached {
     if (this.#draining) throw new DaybookError('SHUTTING_DOWN', 'the daemon is stopping; attach again in a moment');
     for (const { domain } of hello.aggregates) this.#checkOwned(domain);
+    this.#checkProcessDomains(hello);
     for (const { domain } of hello.upcasters) this.#checkUpcaster(domain);
     const outbox = new Outbox(channel);
     const { limits } = this.#options;
@@ -167,6 +168,26 @@ export class ComponentRegistry implements Components {
       this.#checkAppended('hello.process_managers.domain', declaration.domain);
     }
     this.#reactors.check(declaration);
+  }
+
+  /** Who decides for a domain decides alone: a process manager is in nobody else's. */
+  #checkProcessDomains({ aggregates, processManagers }: Hello): void {
+    const decided = new Set([...this.hostedDomains(), ...aggregates.map(({ domain }) => domain)]);
+    for (const { name, domain } of processManagers) {
+      const own = domain || name;
+      if (!decided.has(own)) continue;
+      throw invalid(
+        'hello.process_managers.domain',
+        `${name}: an aggregate decides for the domain ${own}; give the process manager another domain for its own stream`,
+      );
+    }
+    for (const { kind, name, domain } of this.#reactors.hosted()) {
+      if (kind !== 'process_manager' || !aggregates.some((aggregate) => aggregate.domain === domain)) continue;
+      throw invalid(
+        'hello.aggregates.domain',
+        `${domain}: the process manager ${name} keeps its streams in this domain; give one of the two another`,
+      );
+    }
   }
 
   #checkAppended(field: string, domain: string): void {

@@ -14,13 +14,13 @@ export interface Job {
   readonly workId: string;
   /** Counted against the credits. */
   readonly bytes: number;
-  /** Of jobs with the same key one is in hand at a time; `undefined`: it waits for no other. */
+  /** Of jobs with the same key the host has one at a time, also when nobody waits for it any more; `undefined`: it waits for no other. */
   readonly key: string | undefined;
   /** Work from inside which this comes, nearest first: it uses the credit of an ancestor that is in hand here. */
   readonly ancestors: readonly string[];
   /** By the monotonic clock, time spent waiting for credit included; `undefined`: `timeoutMs` counts. */
   readonly deadlineMs: number | undefined;
-  /** From when it is sent: waiting for credit is nobody's slowness. Without `deadlineMs` only. */
+  /** From when it is sent, or waits for a withdrawn one of its key: waiting for credit is nobody's slowness. Without `deadlineMs` only. */
   readonly timeoutMs?: number;
   readonly signal: AbortSignal;
   /** Its turn has come. */
@@ -142,9 +142,11 @@ export class WorkLane {
   #schedule(entry: Entry): void {
     const { key } = entry.job;
     if (key !== undefined && this.#busyKeys.has(key)) {
-      // The coordinators run one command of an aggregate at a time; only a withdrawn one can be before it.
+      // The coordinators have one thing of a key in hand at a time; only a withdrawn one can be before it.
       assert(!this.#behind.has(key), `one job waits behind ${key}`);
       this.#behind.set(key, entry);
+      // The host may never answer that one.
+      this.#startClock(entry);
     } else if (entry.lent || (this.#waiting.length === 0 && this.#hasCredit(entry))) this.#begin(entry);
     else this.#waiting.push(entry);
   }
@@ -162,10 +164,16 @@ export class WorkLane {
       this.#itemsInHand++;
       this.#bytesInHand += job.bytes;
     }
-    if (job.deadlineMs === undefined) {
-      entry.deadline = this.#deadlines.after(job.timeoutMs!, () => this.#withdraw(entry, job.timeout()));
-    }
+    this.#startClock(entry);
     job.send();
+  }
+
+  /** Of jobs without a deadline of their own; anew when it is sent. */
+  #startClock(entry: Entry): void {
+    const { job } = entry;
+    if (job.deadlineMs !== undefined) return;
+    entry.deadline?.cancel();
+    entry.deadline = this.#deadlines.after(job.timeoutMs!, () => this.#withdraw(entry, job.timeout()));
   }
 
   #take({ job, lent }: Entry): void {

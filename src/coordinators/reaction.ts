@@ -147,6 +147,7 @@ export function ask<Kind extends ReactorKind>(
     reactor.handle(request(workId), {
       about,
       workId,
+      key: place.key === '' ? undefined : `${place.partition.generation} ${place.key}`,
       bytes: pages.reduce((sum, page) => sum + pageBytes(page), 64),
       timeoutMs: parts.limits.componentTimeoutMs,
       signal: place.signal,

@@ -10,13 +10,7 @@ import type { Effect, ReactionLimits } from '../coordinators/reaction.ts';
 import { SagaCoordinator } from '../coordinators/saga.ts';
 import type { HeldPartition } from '../coordinators/waiting.ts';
 import { sleep, type Timer } from '../runtime.ts';
-import type {
-  AcquiredPartition,
-  InstanceRow,
-  PartitionCursor,
-  PartitionKey,
-  SubscriptionDefinition,
-} from '../store.ts';
+import type { InstanceRow, PartitionCursor, PartitionKey, SubscriptionDefinition } from '../store.ts';
 import { declaredGeneration, definitionOf, disagreement, startAfterAll } from './declarations.ts';
 import type { DispatchParts } from './dispatcher.ts';
 import { describeInstance, type InstanceBody, readInstance } from './instances.ts';
@@ -25,7 +19,7 @@ import type { LogTail } from './log-tail.ts';
 import type { Partition } from './partition.ts';
 import type { DeliveryLimits } from './parts.ts';
 import { Rebuild } from './rebuild.ts';
-import { Subscription, type SubscriptionParts } from './subscription.ts';
+import { Subscription, type SubscriptionParts, type TakenPartition } from './subscription.ts';
 
 export interface DeliveryOptions extends Omit<DispatchParts, 'storeClock' | 'limits'> {
   tail: LogTail;
@@ -371,7 +365,7 @@ export class Delivery {
       const left = !mine(row.partition) && subscription.partition(row.partition) === undefined;
       if (left && !this.#stopped) await store.release(row, row.epoch);
     }
-    const taken: AcquiredPartition[] = [];
+    const taken: TakenPartition[] = [];
     for (let partition = 0; partition < partitions; partition++) {
       const held = subscription.partition(partition);
       if (!mine(partition) || this.#stopped) continue;
@@ -383,7 +377,8 @@ export class Delivery {
       // Held under an older declaration: what is in hand ends first, and nothing is taken for lost.
       if (held !== undefined) await subscription.release([partition]);
       const acquired = await store.acquire({ subscription: name, generation, partition }, instance, version);
-      if (acquired !== undefined) taken.push(acquired);
+      const redeclared = cursor !== undefined && cursor.epoch > 0 && cursor.definitionVersion !== version;
+      if (acquired !== undefined) taken.push({ ...acquired, redeclared });
     }
     if (taken.length > 0) await subscription.add(taken, (await store.head()).position, instance);
   }

@@ -20,7 +20,7 @@ export interface FeedOptions {
   subscription: SubscriptionContext;
   ordering: Ordering;
   partitions: number;
-  filter: LogFilter;
+  filter: () => LogFilter;
   /** How far it may go now; Infinity is the end. */
   limit: () => number;
   /** It offers nothing now. */

@@ -25,7 +25,7 @@ const POLL_MAX_MS = 5000;
 const TICK_MS = 500;
 
 interface Follower {
-  filter: LogFilter;
+  filter: () => LogFilter;
   /** Wants to hear how far the log was looked at, also when nothing matches. */
   ticks: boolean;
   /** Everything that matches up to here was handed on or is queued. */
@@ -105,7 +105,7 @@ export class LogTail {
    * error). Store errors are thrown. The caller's pace is respected.
    */
   async *follow(filter: LogFilter, after: number, signal: AbortSignal): AsyncGenerator<EventBook, void, void> {
-    for await (const { books } of this.#batches({ filter, ticks: false }, after, signal)) {
+    for await (const { books } of this.#batches({ filter: () => filter, ticks: false }, after, signal)) {
       for (const book of books) {
         if (signal.aborted) return;
         yield book;
@@ -114,9 +114,10 @@ export class LogTail {
   }
 
   /**
-   * The same in batches that say how far they looked. When nothing matches for a while, an empty one tells how far the log was looked at.
+   * The same in batches that say how far they looked, by a filter that is asked anew at each look. When nothing matches for a while, an
+   * empty one tells how far the log was looked at.
    */
-  scan(filter: LogFilter, after: number, signal: AbortSignal): AsyncGenerator<LogBooks, void, void> {
+  scan(filter: () => LogFilter, after: number, signal: AbortSignal): AsyncGenerator<LogBooks, void, void> {
     return this.#batches({ filter, ticks: true }, after, signal);
   }
 
@@ -154,7 +155,7 @@ export class LogTail {
         } else {
           const read = await this.#store.readLog({
             after: follower.cursor,
-            filter,
+            filter: filter(),
             maxEvents: READ_EVENTS,
             maxBytes: READ_BYTES,
           });
@@ -189,7 +190,7 @@ export class LogTail {
     if (first > 0 && lastPosition(this.#recent[first - 1]!) > follower.cursor) return false;
     for (let i = first; i < this.#recent.length; i++) {
       const book = this.#recent[i]!;
-      if (matches(follower.filter, book) && !this.#enqueue(follower, book)) return true;
+      if (matches(follower.filter(), book) && !this.#enqueue(follower, book)) return true;
     }
     follower.cursor = this.#position;
     return true;
@@ -210,7 +211,7 @@ export class LogTail {
     // Too much was queued already: what remains is read from the store.
     if (follower.cursor < this.#position) return;
     follower.live = true;
-    const id = follower.filter.correlationId;
+    const id = follower.filter().correlationId;
     if (id === undefined) this.#others.add(follower);
     else {
       const set = this.#byCorrelation.get(id) ?? new Set();
@@ -221,7 +222,7 @@ export class LogTail {
 
   #leave(follower: Follower): void {
     follower.live = false;
-    const id = follower.filter.correlationId;
+    const id = follower.filter().correlationId;
     if (id === undefined) this.#others.delete(follower);
     else {
       const set = this.#byCorrelation.get(id);
@@ -246,7 +247,7 @@ export class LogTail {
   #offer(follower: Follower, book: EventBook): void {
     // A follower that came from the store may be ahead of the tail; one that was told to begin there, within a book.
     const { cursor } = follower;
-    if (lastPosition(book) <= cursor || !matches(follower.filter, book)) return;
+    if (lastPosition(book) <= cursor || !matches(follower.filter(), book)) return;
     const wanted = book.pages[0]!.position > cursor ? book : { ...book, pages: book.pages.filter(after(cursor)) };
     if (!this.#enqueue(follower, wanted)) this.#leave(follower);
     follower.wake?.();

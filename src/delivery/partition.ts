@@ -74,6 +74,8 @@ export class Partition {
   readonly #parking: Parking;
   /** Stored done marks that the cursor has not passed. */
   readonly #done: Set<number>;
+  /** By key: events up to here that are not done were not wanted when their turn was. */
+  readonly #passed: ReadonlyMap<OrderingKey, number>;
   /** Handled beyond the cursor, stored or with nothing to store. */
   readonly #beyond = new Set<number>();
   /** What lies between the cursor and here may have been in hand when the owner before us died; so many pages of it. */
@@ -101,7 +103,13 @@ export class Partition {
     subscription: SubscriptionContext,
     acquired: AcquiredPartition,
     /** `died`: the owner before us has left things in hand, up to `head`. */
-    found: { done: number[]; parked: ParkedKey[]; died: boolean; head: number },
+    found: {
+      done: number[];
+      passed: ReadonlyMap<OrderingKey, number>;
+      parked: ParkedKey[];
+      died: boolean;
+      head: number;
+    },
   ) {
     const { subscription: name, generation, partition, epoch, position } = acquired;
     this.key = { subscription: name, generation, partition };
@@ -111,6 +119,7 @@ export class Partition {
     this.#position = position;
     this.#window = new Window(position);
     this.#done = new Set(found.done);
+    this.#passed = found.passed;
     for (const done of found.done) this.#beyond.add(done);
     this.#doubtfulThrough = found.head;
     this.#doubtfulPages = found.died ? 2 * parts.limits.partitionConcurrency : 0;
@@ -170,9 +179,13 @@ export class Partition {
   offer(cover: Cover, pages: readonly EventPage[]): void {
     if (this.#closed) return;
     const key = orderingKey(this.#subscription.ordering, cover);
+    const passed = this.#passed.get(key) ?? 0;
     const mine = pages.filter(
       ({ position }) =>
-        position > this.#window.scanned && !this.#done.has(position) && !this.#parking.owns(key, position),
+        position > this.#window.scanned &&
+        position > passed &&
+        !this.#done.has(position) &&
+        !this.#parking.owns(key, position),
     );
     if (mine.length > 0) {
       const lane = this.#lane(key);

@@ -3,9 +3,9 @@
 // two owns the next event.
 
 import type { Cover } from '../model/book.ts';
-import { type Ordering, orderingOf, partitionOf } from '../model/ordering.ts';
+import { type Ordering, orderingKey, orderingOf, partitionOf } from '../model/ordering.ts';
 import { type Runtime, sleep } from '../runtime.ts';
-import type { PartitionCursor, Store } from '../store.ts';
+import type { OrderingKey, ParkedKey, PartitionCursor, Store } from '../store.ts';
 import type { DeliveryLog } from './parts.ts';
 import type { Predecessor, Subscription } from './subscription.ts';
 
@@ -33,6 +33,7 @@ const CLOSE_EVENTS = 1000;
 const HOLD_MS = 5000;
 /** After a hand-over that did not come about. */
 const PAUSE_MS = 2000;
+const LIST_ROWS = 500;
 
 export interface Progress {
   position: number;
@@ -40,18 +41,43 @@ export interface Progress {
   parked: number;
 }
 
-/** How far the old generation has come: its cursors, and what it finished out of order. */
+/** How far the old generation has come: its cursors, what it finished out of order, and what it could not handle. */
 class Old implements Predecessor {
   active = true;
   end = 0;
   #ordering: Ordering = 'stream';
   readonly #positions = new Map<number, number>();
   readonly #done = new Map<number, ReadonlySet<number>>();
+  #parked = new Map<OrderingKey, ParkedKey>();
+  /** Somebody may still try what is parked. */
+  #served = false;
 
   hasHandled(cover: Cover, position: number): boolean {
-    if (position > this.end) return false;
+    if (position > this.end || this.#parkedAt(cover, position) !== undefined) return false;
     const partition = partitionOf(this.#ordering, cover, this.#positions.size);
     return position <= (this.#positions.get(partition) ?? 0) || this.#done.get(partition)?.has(position) === true;
+  }
+
+  leaves(cover: Cover, position: number): boolean {
+    const parked = this.#parkedAt(cover, position);
+    return parked === undefined ? this.hasHandled(cover, position) : parked.state === 'dead' || !this.#served;
+  }
+
+  #parkedAt(cover: Cover, position: number): ParkedKey | undefined {
+    if (this.#parked.size === 0) return undefined;
+    const row = this.#parked.get(orderingKey(this.#ordering, cover));
+    return row === undefined || row.state === 'draining' || position < row.position ? undefined : row;
+  }
+
+  /** Keys that wait for somebody, and of which the new generation begins later. */
+  unhandledUpTo(startAfter: number): number {
+    return [...this.#parked.values()].filter((row) => row.state === 'dead' && row.position <= startAfter).length;
+  }
+
+  /** After the cursors that have passed them were read. */
+  parked(rows: readonly ParkedKey[], served: boolean): void {
+    this.#parked = new Map(rows.map((row) => [row.key, row]));
+    this.#served = served;
   }
 
   update(cursors: readonly PartitionCursor[]): void {
@@ -152,16 +178,32 @@ export class Rebuild {
     const cursors = await store.listCursors(next.name);
     const before = cursors.filter((row) => row.generation === previous);
     this.#old.update(before);
+    const counts = (await store.countParked()).filter((row) => row.subscription === next.name);
+    const served = old()?.reactor?.available === true;
+    await this.#readParked(counts.some(({ generation }) => generation === previous) ? before : [], served);
     // Who is not served goes nowhere: what it finished out of order stays as it is.
-    if (old()?.reactor?.available !== true) await this.#readFinished(before);
+    if (!served) await this.#readFinished(before);
     next.recheck();
     if ((await store.activeGeneration(next.name)) !== previous) return undefined;
-    const parked = (await store.countParked())
-      .filter((row) => row.subscription === next.name && row.generation === next.generation)
+    const parked = counts
+      .filter(({ generation }) => generation === next.generation)
       .reduce((sum, { count }) => sum + count, 0);
     const least = (rows: PartitionCursor[]) => rows.reduce((a, { position }) => Math.min(a, position), Infinity);
     const position = least(cursors.filter((row) => row.generation === next.generation));
     return { position, target: least(before), parked };
+  }
+
+  async #readParked(cursors: readonly PartitionCursor[], served: boolean): Promise<void> {
+    const found: ParkedKey[] = [];
+    for (const partition of cursors) {
+      for (let after: ParkedKey | undefined; ; ) {
+        const rows = await this.#options.store.listParked({ partition, limit: LIST_ROWS, ...(after && { after }) });
+        found.push(...rows);
+        if (rows.length < LIST_ROWS) break;
+        after = rows.at(-1)!;
+      }
+    }
+    this.#old.parked(found, served);
   }
 
   async #readFinished(cursors: readonly PartitionCursor[]): Promise<void> {
@@ -185,6 +227,7 @@ export class Rebuild {
       const cursors = (await store.listCursors(next.name)).filter((row) => row.generation === previous);
       this.#old.update(cursors);
       await this.#readFinished(cursors);
+      await this.#readParked(cursors, false);
       next.recheck();
       while (!late()) {
         for (const partition of next.partitions) partition.hurry();
@@ -197,7 +240,15 @@ export class Rebuild {
       old?.stop();
       this.over();
       const held_ms = Math.round(runtime.monotonicMs() - begunMs);
-      const about = { projector: next.name, generation: next.generation, previous, position: this.#old.end, held_ms };
+      const left_out = this.#old.unhandledUpTo(next.definition.startAfter);
+      const about = {
+        projector: next.name,
+        generation: next.generation,
+        previous,
+        position: this.#old.end,
+        held_ms,
+        left_out,
+      };
       log.info(about, 'rebuild: switched over; readers get the new generation');
       return true;
     } finally {

@@ -5,7 +5,7 @@ import type { Components, Reactor } from '../component.ts';
 import type { Effect, Occasion, Place, ReactionCoordinator } from '../coordinators/reaction.ts';
 import { asDaybookError, DaybookError } from '../errors.ts';
 import { type Cover, type EventBook, type EventPage, typeName } from '../model/book.ts';
-import { type Ordering, orderingOf } from '../model/ordering.ts';
+import { type Ordering, orderingKey, orderingOf } from '../model/ordering.ts';
 import type { ReactorKind } from '../model/reaction.ts';
 import { Suspension } from '../model/suspension.ts';
 import type { Timer } from '../runtime.ts';
@@ -14,6 +14,7 @@ import type {
   OrderingKey,
   OutboxRow,
   ParkedKey,
+  PartitionCursor,
   SubscriptionDefinition,
   WorkPart,
 } from '../store.ts';
@@ -46,11 +47,20 @@ export type SubscriptionState = 'running' | 'paused' | 'suspended' | 'waiting fo
 const PROBE_MIN_MS = 200;
 const PROBE_MAX_MS = 30_000;
 const LIST_ROWS = 500;
+const READ = { maxEvents: 1000, maxBytes: 1 << 20 };
+
+/** A partition that was taken. */
+export interface TakenPartition extends AcquiredPartition {
+  /** Whoever had it last filtered by an older declaration. */
+  redeclared: boolean;
+}
 
 /** The generation that a new one replaces. */
 export interface Predecessor {
   /** It handled this event. */
   hasHandled(cover: Cover, position: number): boolean;
+  /** It has handled it, or will not: the new one may. */
+  leaves(cover: Cover, position: number): boolean;
   /** It has not been replaced yet: what it did not handle is its own. */
   readonly active: boolean;
   /** It goes nowhere beyond this now. */
@@ -155,11 +165,13 @@ export class Subscription implements SubscriptionContext, DispatchContext {
   }
 
   /** What was taken is worked for from now on. */
-  async add(acquired: readonly AcquiredPartition[], head: number, instance: string): Promise<void> {
-    const found: { taken: AcquiredPartition; done: number[]; parked: ParkedKey[] }[] = [];
+  async add(acquired: readonly TakenPartition[], head: number, instance: string): Promise<void> {
+    const found: { taken: TakenPartition; done: number[]; passed: Map<OrderingKey, number>; parked: ParkedKey[] }[] =
+      [];
     for (const taken of acquired) {
       const { store } = this.#parts;
       const done = await store.listDone(taken);
+      const passed = taken.redeclared ? await this.#passed(taken, done) : new Map();
       const parked: ParkedKey[] = [];
       for (let after: ParkedKey | undefined; ; ) {
         const rows = await store.listParked({ partition: taken, limit: LIST_ROWS, ...(after && { after }) });
@@ -167,14 +179,14 @@ export class Subscription implements SubscriptionContext, DispatchContext {
         if (rows.length < LIST_ROWS) break;
         after = rows.at(-1)!;
       }
-      found.push({ taken, done, parked });
+      found.push({ taken, done, passed, parked });
     }
     if (this.#stopped) return;
     // From here on nothing can fail: what is held is worked for.
     const fresh: Partition[] = [];
-    for (const { taken, done, parked } of found) {
+    for (const { taken, done, passed, parked } of found) {
       const died = taken.takenFrom !== undefined && taken.takenFrom !== instance;
-      const partition = new Partition(this.#parts, this, taken, { done, parked, died, head });
+      const partition = new Partition(this.#parts, this, taken, { done, passed, parked, died, head });
       const outbox = this.reactorKind !== 'projector';
       const before = this.#held.get(taken.partition);
       if (before !== undefined) this.#drop(before.partition);
@@ -187,6 +199,25 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     }
     this.#join(fresh);
     this.kickAll();
+  }
+
+  /**
+   * How far each key was handled out of order. Under the declaration before, what lies between and was not handled was not wanted: the wider
+   * one holds from there on, or the key's events would be handed out of their order.
+   */
+  async #passed(taken: PartitionCursor, done: readonly number[]): Promise<Map<OrderingKey, number>> {
+    const passed = new Map<OrderingKey, number>();
+    const finished = new Set(done);
+    const to = done.at(-1) ?? taken.position;
+    for (let after = taken.position; after < to; ) {
+      const read = await this.#parts.store.readLog({ after, to, filter: {}, ...READ });
+      for (const { cover, pages } of read.books) {
+        const last = pages.findLast(({ position }) => finished.has(position));
+        if (last !== undefined) passed.set(orderingKey(this.ordering, cover!), last.position);
+      }
+      after = read.through;
+    }
+    return passed;
   }
 
   /** Ends what is in hand and stores it; gives the leases back. */
@@ -327,7 +358,7 @@ export class Subscription implements SubscriptionContext, DispatchContext {
   }
 
   mayHandle(cover: Cover, position: number): boolean {
-    return !this.gated || this.replays(cover, position);
+    return !this.gated || this.predecessor?.leaves(cover, position) === true;
   }
 
   async handle(book: EventBook, place: Place): Promise<Effect | undefined> {
@@ -347,7 +378,7 @@ export class Subscription implements SubscriptionContext, DispatchContext {
 
   mayWant({ domain }: Cover, page: EventPage): boolean {
     const { domains, types } = this.#definition;
-    if (domains.length > 0 ? !domains.includes(domain) : this.#isOwn(domain)) return false;
+    if ((domains.length > 0 && !domains.includes(domain)) || this.#isOwn(domain)) return false;
     return (
       types.length === 0 || types.includes(typeName(page.event!.typeUrl)) || this.#parts.reads.concerns(domain, [page])
     );
@@ -381,10 +412,9 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     this.#parts.onGivenUp();
   }
 
-  /** A process manager that wants everything does not want what it says itself: it would answer without end. */
+  /** A process manager is not handed what it says itself, whatever its filter: it would answer without end. */
   #isOwn(domain: string): boolean {
-    const wantsAll = this.reactorKind === 'process_manager' && this.#definition.domains.length === 0;
-    return wantsAll && domain === this.processDomain;
+    return this.reactorKind === 'process_manager' && domain === this.processDomain;
   }
 
   #available(): Reactor {
@@ -484,11 +514,11 @@ export class Subscription implements SubscriptionContext, DispatchContext {
       subscription: this,
       ordering: this.ordering,
       partitions: this.#definition.partitions,
-      filter: {
+      // Each read asks anew: with upcasters about, the store cannot tell today's types.
+      filter: () => ({
         ...(domains.length > 0 && { domains }),
-        // With upcasters about, the store cannot tell today's types.
         ...(types.length > 0 && !components.hasUpcasters && { types }),
-      },
+      }),
       limit: () => (this.predecessor?.active === true ? this.predecessor.end : Infinity),
       held: () => this.#holding,
       onFull: (partition: Partition) => this.#detach(partition),

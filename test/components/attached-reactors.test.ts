@@ -251,18 +251,16 @@ test('what is known already decides about what comes: kinds, filters, partitions
   );
 });
 
-test('a process manager is refused beside an aggregate of its domain: nobody else decides about its streams', {
-  todo: 'nobody compares them',
-}, () => {
+test('a process manager is refused beside an aggregate of its domain: nobody else decides about its streams', () => {
   const aggregates = hello([{ domain: 'payment' }]).aggregates;
   const processManagers = [processManager('payment')];
   for (const [held, rest] of [
     [{ aggregates }, { processManagers }],
     [{ processManagers }, { aggregates }],
-    [{}, { aggregates, processManagers }],
+    [undefined, { aggregates, processManagers }],
   ]) {
     const { attach } = open();
-    attach(held!);
+    if (held !== undefined) attach(held);
     const [reason, , message] = refused(() => attach(rest!));
     assert.equal(reason, 'INVALID_ARGUMENT');
     assert.match(message, /payment/);

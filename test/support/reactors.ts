@@ -53,6 +53,7 @@ export function reactionCall(rest: Partial<ReactionCall> = {}): ReactionCall {
   return {
     about: 's: event 1 of /order/1',
     workId: `r-${++calls}`,
+    key: undefined,
     bytes: 100,
     timeoutMs: 1000,
     signal: new AbortController().signal,
