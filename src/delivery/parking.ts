@@ -114,8 +114,27 @@ export class Parking {
 
   /** From the event at the position on the key is held up. */
   async park(key: OrderingKey, position: number, failure: ParkingFailure): Promise<void> {
+    await this.#park([this.#rowOf(key, position, failure)]);
+    if (failure.reason !== SUSPECT) this.#subscription.parkedOne();
+  }
+
+  /** The key may have brought something down: it is tried alone. `attempts`: made already. */
+  parkSuspect(key: OrderingKey, position: number, attempts: number): Promise<void> {
+    return this.park(key, position, { attempts, delayMs: 0, ...IN_HAND });
+  }
+
+  /**
+   * Keys that were perhaps in hand when the owner before us died, with their first events, in one unit. They are tried together, as usual:
+   * whoever is in hand when something dies again is found here, and is then tried alone.
+   */
+  async parkDoubtful(places: ReadonlyMap<OrderingKey, number>): Promise<void> {
+    const doubtful = { attempts: 0, delayMs: 0, ...IN_HAND };
+    await this.#park([...places].map(([key, position]) => this.#rowOf(key, position, doubtful)));
+  }
+
+  #rowOf(key: OrderingKey, position: number, failure: ParkingFailure): ParkedKey {
     const now = this.#parts.storeClock();
-    const row: ParkedKey = {
+    return {
       partition: this.#partition.key,
       key,
       state: failure.state ?? 'retrying',
@@ -129,59 +148,27 @@ export class Parking {
       message: sentence(failure.message),
       version: 0,
     };
+  }
+
+  /** In one unit. From then on the events that wait in the keys' lanes are the retry lane's. */
+  async #park(rows: readonly ParkedKey[]): Promise<void> {
     for (let stored = false; !stored; ) {
-      const version = this.#entries.get(key)?.row.version ?? 0;
+      const changes = rows.map((row) => ({ version: this.#entries.get(row.key)?.row.version ?? 0, row }));
       try {
-        await this.#partition.commit(this.#unit([{ version, row }]));
+        await this.#partition.commit(this.#unit(changes));
         stored = true;
       } catch (error) {
-        // A row that had drained may have gone with the cursor meanwhile.
         if (await this.#partition.lost(error)) return;
-      }
-      await this.#reread(key);
-    }
-    if (failure.reason !== SUSPECT) this.#subscription.parkedOne();
-    this.#subscription.progressed();
-  }
-
-  /** The key may have brought something down: it is tried alone. `attempts`: made already. */
-  parkSuspect(key: OrderingKey, position: number, attempts: number): Promise<void> {
-    return this.park(key, position, { attempts, delayMs: 0, ...IN_HAND });
-  }
-
-  /**
-   * Keys that were perhaps in hand when the owner before us died, with their first events, in one unit. They are tried together, as usual:
-   * whoever is in hand when something dies again is found here, and is then tried alone.
-   */
-  async parkDoubtful(places: ReadonlyMap<OrderingKey, number>): Promise<void> {
-    const now = this.#parts.storeClock();
-    const rowOf = (key: OrderingKey, position: number): ParkedKey => ({
-      partition: this.#partition.key,
-      key,
-      state: 'retrying',
-      position,
-      firstPosition: position,
-      through: 0,
-      attempts: 0,
-      dueAtMicros: now,
-      parkedAtMicros: now,
-      version: 0,
-      ...IN_HAND,
-    });
-    for (let stored = false; !stored; ) {
-      const rows = [...places].map(([key, position]) => ({
-        version: this.#entries.get(key)?.row.version ?? 0,
-        row: rowOf(key, position),
-      }));
-      try {
-        await this.#partition.commit(this.#unit(rows));
-        stored = true;
-      } catch (error) {
         // Rows that had drained may have gone with the cursor meanwhile.
-        if (await this.#partition.lost(error)) return;
+        for (const { key } of rows) await this.#reread(key);
       }
-      await Promise.all([...places.keys()].map((key) => this.#reread(key)));
     }
+    const found = await Promise.all(rows.map(({ key }) => this.#read(key)));
+    // At once: as soon as the retry lane has a key, what comes may be the tail's again, and must stay in its lane.
+    rows.forEach(({ key }, i) => {
+      this.#found(key, found[i]);
+      if (found[i] !== undefined) this.#partition.passOver(key);
+    });
     this.#subscription.progressed();
   }
 
@@ -465,8 +452,15 @@ export class Parking {
 
   /** The store gives the version on which the next change builds. */
   async #reread(key: OrderingKey): Promise<void> {
+    this.#found(key, await this.#read(key));
+  }
+
+  #read(key: OrderingKey): Promise<ParkedKey | undefined> {
     const { key: partition, signal } = this.#partition;
-    const row = await readStubbornly(this.#parts, signal, () => this.#parts.store.readParked(partition, key));
+    return readStubbornly(this.#parts, signal, () => this.#parts.store.readParked(partition, key));
+  }
+
+  #found(key: OrderingKey, row: ParkedKey | undefined): void {
     if (row !== undefined) return this.#put(row);
     this.#entries.delete(key);
     this.#partition.release(key);

@@ -279,7 +279,6 @@ export class Partition {
       if (head.kind === 'trigger') return this.#enlist(lane);
       await this.#storeHandled();
       await this.#parking.parkSuspect(key, head.first, 1);
-      this.passOver(key);
       await this.#parking.run(key, { exclusive: true, written: true });
       return;
     }
@@ -299,7 +298,7 @@ export class Partition {
   async parkSuspects(): Promise<void> {
     this.#doubtfulPages = 0;
     await this.#parkDoubtful();
-    for (const { key, queue, suspect } of this.#lanes.values()) {
+    for (const { key, queue, suspect } of [...this.#lanes.values()]) {
       const head = queue.find((item) => item.kind === 'events');
       if (this.#stopped || !suspect || head === undefined || this.#parking.holds(key)) continue;
       await this.#parking.parkSuspect(key, head.first, 0);
@@ -653,7 +652,6 @@ export class Partition {
   ): Promise<void> {
     await this.#storeHandled();
     await this.#parking.park(lane.key, item.first, failure);
-    this.passOver(lane.key);
   }
 
   /** What was handled before a key is parked is stored before it. */
@@ -685,7 +683,6 @@ export class Partition {
       if (!this.#stopped) this.#subscription.restart(this, asDaybookError(thrown));
       return;
     }
-    for (const key of places.keys()) this.passOver(key);
     this.#subscription.kick(this);
   }
 

@@ -3,20 +3,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Upcaster } from '../../src/component.ts';
-import { streamSlice } from '../../src/model/slice.ts';
 import { hex } from '../../src/model/stream.ts';
-import { any, command, eventBook, newRoot, typeOf } from '../support/books.ts';
-import { memory, NOTHING, rootOf } from '../support/delivery.ts';
+import { any, command, eventBook, typeOf } from '../support/books.ts';
+import { inOnePartition, memory, NOTHING, rootOf } from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
 import { TestReactor, World } from '../support/world.ts';
 
 test('a filter that is widened while an earlier event is in hand overtakes nothing of a key', async () => {
-  // Two aggregates of one partition.
-  const slice = (root: Uint8Array) => streamSlice({ tenant: '', domain: 'account', root });
-  const [slow, quick] = Array.from({ length: 1000 }, newRoot).filter((root) => slice(root) < 512) as [
-    Uint8Array,
-    Uint8Array,
-  ];
+  const [slow, quick] = inOnePartition();
   const barrier = Promise.withResolvers<void>();
   const seen = new Map([slow, quick].map((root) => [hex(root), [] as number[]]));
   const projector = (version: number, types: string[]) =>

@@ -7,7 +7,18 @@ import { hex } from '../../src/model/stream.ts';
 import { systemRuntime } from '../../src/runtime.ts';
 import type { ParkedKey } from '../../src/store.ts';
 import { openMemory } from '../../src/stores/memory.ts';
-import { deposits, Handled, isSettled, memory, NOTHING, parked, rootOf, roots, STORES } from '../support/delivery.ts';
+import {
+  deposits,
+  Handled,
+  inOnePartition,
+  isSettled,
+  memory,
+  NOTHING,
+  parked,
+  rootOf,
+  roots,
+  STORES,
+} from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
 import { mortal } from '../support/mortal-store.ts';
 import { seeded } from '../support/random.ts';
@@ -273,6 +284,64 @@ describe('a component that goes away', () => {
     assert(row!.key.endsWith(killer));
     // The first two judged nothing: others were in hand, too.
     assert.deepEqual(attempts, [1, 1, 1, 2, 3]);
+  });
+
+  test('trap 41: what comes while the doubts of a take-over are settled is handled, too', async () => {
+    let laterMicros = 0;
+    const identity = { logId: '0'.repeat(36), incarnation: '1'.repeat(36) };
+    const store = openMemory(identity, () => systemRuntime().nowMicros() + laterMicros);
+    const [one, other, third] = inOnePartition();
+    const mind = mortal(store);
+    const stuck = new TestReactor('projector', 'p', () => new Promise<never>(() => {}), { partitions: 2 });
+    const first = await World.open({ store: mind.store, reactors: [stuck] });
+    await Promise.all([one, other].map((root) => first.deposit(root)));
+    await eventually('both are in hand', () => stuck.inHand === 2);
+    mind.die();
+    await first.engine.drain(0);
+    first.engine.close();
+    laterMicros = 60e6;
+    // The next daemon learns late what became of the other one.
+    const late = Promise.withResolvers<void>();
+    const slow = new Proxy(store, {
+      get(target, name) {
+        const value = Reflect.get(target, name);
+        if (name !== 'readParked') return typeof value === 'function' ? value.bind(target) : value;
+        return async (...asked: Parameters<typeof store.readParked>) => {
+          if (asked[1].endsWith(hex(other))) await late.promise;
+          return store.readParked(...asked);
+        };
+      },
+    });
+    const names = new Map([one, other, third].map((root, i) => [hex(root), ['one', 'other', 'third'][i]]));
+    const handled: string[] = [];
+    const barrier = Promise.withResolvers<void>();
+    const reactor = new TestReactor(
+      'projector',
+      'p',
+      async ({ events }) => {
+        const root = rootOf(events);
+        if (root === hex(one) && events!.pages[0]!.sequence === 2) await barrier.promise;
+        for (const { sequence } of events!.pages) handled.push(`${names.get(root)} ${sequence}`);
+        return NOTHING;
+      },
+      { partitions: 2 },
+    );
+    await using world = await World.open({ store: slow, reactors: [reactor] });
+    await eventually('they are parked', async () => (await parked(world, 'p')).length === 2);
+    for (let i = 0; i < 3; i++) {
+      for (let turns = 0; turns < 50; turns++) await new Promise((resolve) => setImmediate(resolve));
+      await world.deposit(one);
+      await world.deposit(third);
+    }
+    late.resolve();
+    await eventually('the other one is handled', () => handled.includes('other 0'));
+    barrier.resolve();
+    await eventually('everything is handled', async () => {
+      const { position } = await store.head();
+      return (await store.listCursors('p')).every((cursor) => cursor.position === position);
+    });
+    const ofOne = handled.filter((text) => text.startsWith('one'));
+    assert.deepEqual(ofOne, ['one 0', 'one 1', 'one 2', 'one 3']);
   });
 
   test('trap 47: suspects stay suspects when their partitions are given back before they are tried', async () => {

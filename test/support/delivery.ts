@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { emptyWork } from '../../src/coordinators/reaction.ts';
 import type { EventBook } from '../../src/model/book.ts';
 import type { ProjectorRequest, ProjectorResponse } from '../../src/model/reaction.ts';
+import { streamSlice } from '../../src/model/slice.ts';
 import { hex } from '../../src/model/stream.ts';
 import type { ParkedKey, Store } from '../../src/store.ts';
 import { openMemory } from '../../src/stores/memory.ts';
@@ -35,6 +36,12 @@ export const STORES: Record<string, () => Promise<OpenStore>> = {
     };
   },
 };
+
+/** Aggregates that the first of two partitions has. */
+export function inOnePartition(): [Uint8Array, Uint8Array, Uint8Array] {
+  const slice = (root: Uint8Array) => streamSlice({ tenant: '', domain: 'account', root });
+  return roots(1000).filter((root) => slice(root) < 512) as [Uint8Array, Uint8Array, Uint8Array];
+}
 
 export const NOTHING: ProjectorResponse = { projections: [] };
 
