@@ -192,9 +192,7 @@ export class WorkLane {
       this.#behind.delete(key!);
       this.#schedule(behind);
     }
-    let begun = 0;
-    while (begun < this.#waiting.length && this.#hasCredit(this.#waiting[begun]!)) this.#begin(this.#waiting[begun++]!);
-    if (begun > 0) this.#waiting.splice(0, begun);
+    while (this.#waiting.length > 0 && this.#hasCredit(this.#waiting[0]!)) this.#begin(this.#waiting.shift()!);
   }
 
   /** Nobody waits any more. The host is told, and keeps the key until it has answered. */

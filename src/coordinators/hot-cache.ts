@@ -118,11 +118,7 @@ export class HotCache {
 
   #bound(entry: Entry): void {
     if (entry.bytes > this.#limits.hotCacheAggregateBytes) this.#dropFront(entry);
-    for (const [text, oldest] of this.#entries) {
-      if (this.#bytes <= this.#limits.hotCacheBytes) return;
-      this.#entries.delete(text);
-      this.#bytes -= oldest.bytes;
-    }
+    while (this.#bytes > this.#limits.hotCacheBytes) this.forget(this.#entries.keys().next().value!);
   }
 
   /** Keeps the newest pages, half the limit at most. */

@@ -35,7 +35,7 @@ export class ProjectorCoordinator implements ReactionCoordinator {
   readonly #parts: ProjectorParts;
   /** Handled and not stored yet: the newest of each key, until its unit is over. */
   readonly #unstored = new TransientMap<string, ProjectionRow>();
-  /** As they are stored, in order of use. */
+  /** As they are stored, in the order in which that became so. */
   readonly #rows = new TransientMap<string, Remembered>();
   #bytes = 0;
 
@@ -54,15 +54,17 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     const current = await this.#row(own, place);
     const response = await this.#ask(book, projector, place, current, false);
     const rows = await this.#checked(response, book, projector, place, generation);
-    for (const row of rows) this.#unstored.set(rowText(row), row);
-    const over = (stored: boolean) => {
-      for (const row of rows) {
-        const text = rowText(row);
+    const texts = rows.map(rowText);
+    rows.forEach((row, i) => {
+      this.#unstored.set(texts[i]!, row);
+    });
+    const over = (stored: boolean) =>
+      rows.forEach((row, i) => {
+        const text = texts[i]!;
         this.#remove(text);
         if (stored) this.#put(text, { row, partition: place.partition.partition, epoch: place.epoch });
         if (this.#unstored.get(text) === row) this.#unstored.delete(text);
-      }
-    };
+      });
     const work = workOf({ projections: rows });
     const position = book.pages.at(-1)!.position;
     return effectOf(response, { work, position, committed: () => over(true), dropped: () => over(false) });
@@ -158,26 +160,24 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     if (unstored !== undefined) return unstored;
     const remembered = this.#rows.get(text);
     // Between two leases of a partition others may have written.
-    if (remembered?.partition === partition && remembered.epoch === epoch) {
-      this.#remove(text);
-      this.#put(text, remembered);
-      return remembered.row;
-    }
+    if (remembered?.partition === partition && remembered.epoch === epoch) return remembered.row;
     const row = await this.#parts.store.readProjection(key);
+    this.#remove(text);
     this.#put(text, { row, partition, epoch });
     return row;
   }
 
+  /** It is not there. */
   #put(text: string, remembered: Remembered): void {
-    this.#remove(text);
     this.#rows.set(text, remembered);
     this.#bytes += rowBytes(text, remembered.row);
     while (this.#bytes > REMEMBERED_BYTES) this.#remove(this.#rows.keys().next().value!);
   }
 
   #remove(text: string): void {
-    if (!this.#rows.has(text)) return;
-    this.#bytes -= rowBytes(text, this.#rows.get(text)!.row);
+    const remembered = this.#rows.get(text);
+    if (remembered === undefined) return;
+    this.#bytes -= rowBytes(text, remembered.row);
     this.#rows.delete(text);
   }
 }

@@ -30,13 +30,14 @@ export class WorkInHand {
     const id = `${this.#prefix}-${(this.#count++).toString(36)}`;
     const work: Work = { id, streamText, parent, decides, awaited: new Set() };
     this.#byId.set(id, work);
-    this.#byStream.set(streamText, work);
+    // Nobody waits for the turn of a reaction.
+    if (decides) this.#byStream.set(streamText, work);
     return work;
   }
 
   end(work: Work): void {
     this.#byId.delete(work.id);
-    if (this.#byStream.get(work.streamText) === work) this.#byStream.delete(work.streamText);
+    if (work.decides && this.#byStream.get(work.streamText) === work) this.#byStream.delete(work.streamText);
   }
 
   /** Work that is over, or another daemon's, is not found: the call is then like any other. */

@@ -5,8 +5,10 @@
 import { type Runtime, sleep } from '../runtime.ts';
 
 const TICK_MS = 5;
+/** Without commands for so long, it does not rest: what is begun in a short gap is in the way of what comes after. */
+const QUIET_MS = 500;
 /** So much later than that, others had to wait. */
-const LATE_MS = 2;
+const LATE_MS = 1;
 const SLICE = { min: 4, max: 1024 };
 /** So many events are caught up with for each that is appended. */
 const AHEAD = 1.5;
@@ -16,6 +18,8 @@ export class Pace {
   /** Commands so far. */
   readonly #commands: () => number;
   #seen = 0;
+  /** When there was one. */
+  #busyMs = -Infinity;
   #slice = 32;
   #offered = 0;
   #behind = 0;
@@ -32,18 +36,18 @@ export class Pace {
     this.#offered += events;
     if (this.#offered < this.#slice) return;
     const commands = this.#commands();
-    const busy = commands !== this.#seen;
+    const begunMs = this.#runtime.monotonicMs();
+    if (commands !== this.#seen) this.#busyMs = begunMs;
     this.#seen = commands;
     // Filtered events count as offered as well: what matters is how fast the distance shrinks.
     const growth = this.#behind === 0 ? 0 : Math.max(0, behind - this.#behind + this.#offered);
     this.#behind = behind;
     this.#offered = 0;
-    if (!busy) return;
+    if (begunMs - this.#busyMs > QUIET_MS) return;
     this.#growth += (growth - this.#growth) / 8;
-    const begunMs = this.#runtime.monotonicMs();
     await sleep(this.#runtime, TICK_MS, signal).catch(() => {});
     const lateMs = this.#runtime.monotonicMs() - begunMs - TICK_MS;
-    const slice = this.#slice * (lateMs > LATE_MS ? 0.9 : 1.05);
+    const slice = this.#slice * (lateMs > LATE_MS ? 0.9 : 1.02);
     this.#slice = Math.min(SLICE.max, Math.max(SLICE.min, AHEAD * this.#growth, slice));
   }
 }

@@ -766,7 +766,7 @@ export class Partition {
     const rows = new Map<string, ProjectionRow>();
     for (const { items: own, effect } of handled) {
       for (const row of effect.work.projections) rows.set(`${row.tenant}\0${row.key}`, row);
-      if (effect.work.projections.length === 0) continue;
+      if (effect.work.projections.length === 0 || own.at(-1)!.last <= to) continue;
       for (const { position } of own.flatMap(({ pages }) => pages)) {
         if (position > to) work.done.push({ partition: this.key, position });
       }

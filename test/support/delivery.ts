@@ -89,6 +89,17 @@ export function roots(count: number): Uint8Array[] {
   return Array.from({ length: count }, newRoot);
 }
 
+/** One to each of some of the aggregates again and again, for so long. Returns how many. */
+export async function depositsFor(world: World, to: readonly Uint8Array[], ms: number): Promise<number> {
+  const endMs = performance.now() + ms;
+  let count = 0;
+  while (performance.now() < endMs) {
+    await Promise.all(Array.from({ length: 10 }, () => world.deposit(to[count++ % to.length])));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return count;
+}
+
 /** Deposits of 1 for these aggregates in a random order: `each` for every one of them, `pages` in one command. */
 export async function deposits(
   world: World,
