@@ -23,6 +23,10 @@ const WINDOW = '(ORDER BY e.position ROWS UNBOUNDED PRECEDING)';
 export function logSql(schema: string) {
   const s = quoted(schema);
   const logEvent = `${EVENT}, e.stream, t.tenant, t.domain, t.root, e.correlation_id`;
+  // The last event of a stream, by its row `t`.
+  const lastOf = (columns: string) => `(SELECT ${columns} FROM ${s}.events x
+    WHERE x.stream = t.id AND x.position >= t.since AND x.position < t.since + (SELECT span FROM ${s}.log)
+    ORDER BY x.sequence DESC LIMIT 1)`;
   const scan = (where: string, limit = '') => `SELECT h.head, w.* FROM
     (SELECT coalesce(max(position), 0) AS head FROM ${s}.events) h
     LEFT JOIN LATERAL (SELECT * FROM
@@ -40,12 +44,13 @@ export function logSql(schema: string) {
     makePartitions: `SELECT ${s}.make_partitions()`,
     partitionEvents: `SELECT partition_events FROM ${s}.log`,
     // Everything at one instant. What is there once stands in the first row only.
-    openStream: `SELECT t.id, t.next_sequence, t.last_created_at, n.sequence, n.retention, n.type_url,
+    openStream: `SELECT t.id, f.sequence + 1, f.created_at, n.sequence, n.retention, n.type_url,
         CASE WHEN e.position IS NULL OR e.sequence = b.start THEN n.state END,
         o.unit_id, o.position, CASE WHEN e.position IS NULL OR e.sequence = b.start THEN o.hash END,
         CASE WHEN e.position IS NULL OR e.sequence = b.start THEN o.body END, b.start, e.*
       FROM (SELECT 1) one
       LEFT JOIN ${s}.streams t ON t.tenant = $1 AND t.domain = $2 AND t.root = $3
+      LEFT JOIN LATERAL ${lastOf('x.sequence, x.created_at')} f ON true
       LEFT JOIN LATERAL (SELECT sequence, retention, type_url, state FROM ${s}.snapshots
         WHERE stream = t.id AND schema_version = $5 ORDER BY sequence DESC LIMIT 1) n ON true
       LEFT JOIN ${s}.outcomes o ON o.tenant = $7 AND o.kind = $8 AND o.key = $9
@@ -54,8 +59,8 @@ export function logSql(schema: string) {
         (SELECT ${EVENT}, sum(${BYTES}) OVER (ORDER BY e.sequence ROWS UNBOUNDED PRECEDING) - ${BYTES} AS before
           FROM ${s}.events e WHERE e.stream = t.id AND e.sequence >= b.start AND e.sequence < b.start + $10::bigint
           ORDER BY e.sequence) v WHERE v.before <= $6 ORDER BY v.sequence) e ON true`,
-    findStream: `SELECT id, next_sequence FROM ${s}.streams WHERE tenant = $1 AND domain = $2 AND root = $3`,
-    scanStream: `SELECT t.next_sequence, e.* FROM ${s}.streams t LEFT JOIN LATERAL (SELECT * FROM
+    scanStream: `SELECT f.sequence + 1, e.* FROM ${s}.streams t
+      CROSS JOIN LATERAL ${lastOf('x.sequence')} f LEFT JOIN LATERAL (SELECT * FROM
         (SELECT ${EVENT}, sum(${BYTES}) OVER (ORDER BY e.sequence ROWS UNBOUNDED PRECEDING) - ${BYTES} AS before
           FROM ${s}.events e WHERE e.stream = t.id AND e.sequence >= $4 AND e.sequence <= $5 ORDER BY e.sequence) v
         WHERE v.before <= $6 ORDER BY v.sequence) e ON true
@@ -71,7 +76,7 @@ export function logSql(schema: string) {
       (SELECT coalesce(max(position), 0) FROM ${s}.events)`,
     findEventSince: `SELECT position FROM ${s}.events
       WHERE position > $1 AND position <= $2 AND created_at >= $3 ORDER BY position LIMIT 1`,
-    listStreams: `SELECT tenant, domain, root, next_sequence FROM ${s}.streams
+    listStreams: `SELECT tenant, domain, root, ${lastOf('x.sequence + 1')} FROM ${s}.streams t
       WHERE (tenant, domain, root) > ($1, $2, $3) AND (tenant, domain) <= ($4, $5) AND ($6::text IS NULL OR domain = $6)
       ORDER BY tenant, domain, root LIMIT $7`,
     listSnapshots: `SELECT t.tenant, t.domain, t.root, p.sequence, p.schema_version

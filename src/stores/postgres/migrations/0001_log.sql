@@ -2,10 +2,10 @@
 --
 -- - Positions are given inside the committing transaction, under an advisory lock of the log, from the log's own index. No row is
 --   updated for it, so nothing decays beside a snapshot that somebody holds open for long.
--- - That a stream has each sequence once is held by its row in streams, which is only written under that lock. So no unique index of
---   events needs the sequence, and the log can lie in partitions by position.
--- - Events name their stream by a small number. Tenant, domain, root and slice stand once in streams, beside the head.
--- - streams has no index on what changes with every event, so that its updates stay within their page (HOT).
+-- - That a stream has each sequence once is held by that lock: a stream's next sequence is read behind it, as the last entry of the index
+--   by stream. So no unique index needs the sequence, the log can lie in partitions by position, and no row is updated for that either.
+-- - Events name their stream by a small number. Tenant, domain, root and slice stand once in streams, whose rows do not change; but in
+--   a log of several partitions they say in which of them the last event lies, once for each.
 -- - Events are never changed or removed; triggers see to that, also when whole tables are emptied.
 -- - Texts compare as their UTF-8 does, whatever the database's collation.
 
@@ -16,20 +16,22 @@ CREATE TABLE log (
   -- Where this log lay when its incarnation was made: see log_place().
   place            text NOT NULL,
   -- So many positions lie in one partition; 0: the log is one table.
-  partition_events bigint NOT NULL
+  partition_events bigint NOT NULL,
+  -- The same as a distance that no position reaches when the log is one table.
+  span             bigint NOT NULL
 );
 
 CREATE SEQUENCE stream_ids;
 
 CREATE TABLE streams (
-  id              bigint PRIMARY KEY,
-  tenant          text COLLATE "C" NOT NULL,
-  domain          text COLLATE "C" NOT NULL,
-  root            bytea NOT NULL,
-  slice           smallint NOT NULL,
-  next_sequence   bigint NOT NULL,
-  last_created_at bigint NOT NULL
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+  id     bigint PRIMARY KEY,
+  tenant text COLLATE "C" NOT NULL,
+  domain text COLLATE "C" NOT NULL,
+  root   bytea NOT NULL,
+  slice  smallint NOT NULL,
+  -- The first position of the partition in which its last event lies; 0 when the log is one table.
+  since  bigint NOT NULL
+) WITH (fillfactor = 90);
 
 CREATE UNIQUE INDEX streams_by_key ON streams (tenant, domain, root);
 
@@ -53,8 +55,8 @@ BEGIN
     payload           bytea NOT NULL,
     PRIMARY KEY (position)
   )' || CASE WHEN size > 0 THEN ' PARTITION BY RANGE (position)' ELSE '' END;
-  INSERT INTO log (log_id, incarnation, place, partition_events)
-    VALUES (gen_random_uuid(), gen_random_uuid(), '', size);
+  INSERT INTO log (log_id, incarnation, place, partition_events, span)
+    VALUES (gen_random_uuid(), gen_random_uuid(), '', size, CASE size WHEN 0 THEN 9007199254740992 ELSE size END);
 END
 $$;
 

@@ -274,13 +274,17 @@ DECLARE
   -- Nothing speaks against it.
   WRITE      CONSTANT integer := 6;
   has_work boolean := p_work IS NOT NULL;
+  size bigint;
+  span bigint;
   last bigint;
   old_last bigint;
   -- Of streams.
   ids bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_tenants)]);
   nexts bigint[] := array_fill(0::bigint, ARRAY[cardinality(p_tenants)]);
   fresh boolean[] := array_fill(true, ARRAY[cardinality(p_tenants)]);
-  times_of bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_tenants)]);
+  sinces bigint[] := array_fill(0::bigint, ARRAY[cardinality(p_tenants)]);
+  -- Whether the row of the stream is to be written.
+  moved boolean[] := array_fill(false, ARRAY[cardinality(p_tenants)]);
   -- Of pages; NULL for those of units that are left out.
   positions bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_page_units)]);
   sequences bigint[] := positions;
@@ -328,13 +332,18 @@ BEGIN
   SELECT events.position INTO last FROM events ORDER BY events.position DESC LIMIT 1;
   last := coalesce(last, 0);
   old_last := last;
+  SELECT log.partition_events, log.span INTO size, span FROM log;
   FOR r IN
-    SELECT w.n, h.id, h.next_sequence
+    SELECT w.n, h.id, h.since, v.sequence
       FROM unnest(p_tenants, p_domains, p_roots) WITH ORDINALITY AS w(tenant, domain, root, n)
       JOIN streams h ON h.tenant = w.tenant AND h.domain = w.domain AND h.root = w.root
+      CROSS JOIN LATERAL (SELECT x.sequence FROM events x
+        WHERE x.stream = h.id AND x.position >= h.since AND x.position < h.since + span
+        ORDER BY x.sequence DESC LIMIT 1) v
   LOOP
     ids[r.n] := r.id;
-    nexts[r.n] := r.next_sequence;
+    nexts[r.n] := r.sequence + 1;
+    sinces[r.n] := r.since;
     fresh[r.n] := false;
   END LOOP;
   IF cardinality(p_keys) > 0 THEN
@@ -439,7 +448,12 @@ BEGIN
           actual := actual + 1;
         END LOOP;
         nexts[k] := actual;
-        times_of[k] := p_created[n];
+        IF size > 0 AND sinces[k] <> last / size * size THEN
+          sinces[k] := last / size * size;
+          moved[k] := true;
+        ELSIF fresh[k] THEN
+          moved[k] := true;
+        END IF;
       END LOOP;
       IF p_kinds[u] = 1 THEN INSERT INTO units VALUES (unit, at); END IF;
       FOR i IN s + 1 .. s + p_unit_snapshots[u] LOOP
@@ -506,14 +520,15 @@ BEGIN
           AS w(position, stream, sequence, created_at, occurred_at, unit_id, correlation_slice, correlation_id, type_url,
             origin, metadata, payload)
         WHERE w.position IS NOT NULL;
-    UPDATE streams h SET next_sequence = w.next_sequence, last_created_at = w.last_created_at
-      FROM unnest(ids, nexts, times_of, fresh) AS w(id, next_sequence, last_created_at, fresh)
-      WHERE h.id = w.id AND NOT w.fresh AND w.last_created_at IS NOT NULL;
-    INSERT INTO streams (id, tenant, domain, root, slice, next_sequence, last_created_at)
-      SELECT w.id, w.tenant, w.domain, w.root, w.slice, w.next_sequence, w.last_created_at
-        FROM unnest(ids, p_tenants, p_domains, p_roots, p_slices, nexts, times_of, fresh)
-          AS w(id, tenant, domain, root, slice, next_sequence, last_created_at, fresh)
-        WHERE w.fresh AND w.last_created_at IS NOT NULL;
+    INSERT INTO streams (id, tenant, domain, root, slice, since)
+      SELECT w.id, w.tenant, w.domain, w.root, w.slice, w.since
+        FROM unnest(ids, p_tenants, p_domains, p_roots, p_slices, sinces, fresh, moved)
+          AS w(id, tenant, domain, root, slice, since, fresh, moved)
+        WHERE w.fresh AND w.moved;
+    IF size > 0 THEN
+      UPDATE streams h SET since = w.since FROM unnest(ids, sinces, fresh, moved) AS w(id, since, fresh, moved)
+        WHERE h.id = w.id AND w.moved AND NOT w.fresh;
+    END IF;
     FOR n IN old_last / 1024 + 1 .. last / 1024 LOOP
       INSERT INTO times
         SELECT greatest(max(v.created_at), (SELECT max(t.latest) FROM times t)), n * 1024::bigint
