@@ -465,7 +465,7 @@ function nameFault(entry: ServedComponent, before: readonly ServedComponent[]): 
     : `${entry.declaration.name} is the name of components[${first}], a ${other.replace('_', ' ')}, already`;
 }
 
-const PARTITION_EVENTS_MIN = 1000;
+const PARTITION_EVENTS_MIN = 100_000;
 
 function postgresFaults(storage: Extract<Blocks['storage'], { type: 'postgres' }>, fault: AddFault): void {
   const given = new URL(storage.connection_string.reveal()).searchParams.get('sslmode');

@@ -359,7 +359,7 @@ describe('what is refused', () => {
     [
       'partitions by the thousand',
       'storage: { type: postgres, connection_string: "postgres://db/a", partition_events: 10 }',
-      'storage.partition_events: expected 0 or at least 1000, found 10',
+      'storage.partition_events: expected 0 or at least 100000, found 10',
     ],
     ['a key of another store', 'storage: { type: memory, path: x }', 'storage.path: unknown key'],
     [

@@ -1,4 +1,4 @@
-// What delivery does in PostgreSQL.
+// What delivery does in PostgreSQL: as it is, and behind a pooler.
 
 import { test } from 'node:test';
 import { openPostgres } from '../../src/stores/postgres/index.ts';
@@ -9,5 +9,9 @@ const postgres = await testPostgres();
 
 if (postgres.missing) test('postgres: the delivery contract', { skip: postgres.missing });
 else {
-  deliveryContract('postgres', async (clock) => openPostgres({ connectionString: await postgres.database(), clock }));
+  for (const pooler of [false, true]) {
+    deliveryContract(`postgres${pooler ? ' without named statements' : ''}`, async (clock) =>
+      openPostgres({ connectionString: await postgres.database(), clock, pooler }),
+    );
+  }
 }

@@ -22,6 +22,12 @@ export function isRace(error: unknown): boolean {
   return error.code === UNIQUE_VIOLATION && RACES.has(error.constraint ?? '');
 }
 
+/** A row of the log found no table to lie in. */
+export function isPartitionMissing(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === CHECK_VIOLATION;
+}
+
+const CHECK_VIOLATION = '23514';
 const UNIQUE_VIOLATION = '23505';
 const SERIALIZATION_FAILURE = '40001';
 const DEADLOCK_DETECTED = '40P01';

@@ -26,7 +26,7 @@ import { type Answer, commitValues, readAnswers } from './commit.ts';
 import { Connection, type ConnectOptions } from './connect.ts';
 import { type DeliverySql, deliverySql } from './delivery/statements.ts';
 import { PostgresDelivery } from './delivery/store.ts';
-import { isRace, translate, unavailable } from './errors.ts';
+import { isPartitionMissing, isRace, translate, unavailable } from './errors.ts';
 import { Lane } from './lane.ts';
 import { checkSchema, type MigrateOptions, type Migration, migrate } from './migrate.ts';
 import * as queries from './queries.ts';
@@ -51,8 +51,6 @@ const SCHEMA = 'daybook';
 const READERS = 2;
 /** Tries of a commit that meets another one at the very same row. */
 const RACES_MAX = 10;
-/** Of commits, between two looks whether the log needs its next partition. */
-const PARTITION_CHECKS = 1_000;
 
 /** Rejects with STORE_UNAVAILABLE and a sentence when the database or the schema cannot be used. */
 export async function openPostgres(options: OpenPostgres): Promise<Store> {
@@ -91,8 +89,10 @@ class PostgresStore extends PostgresDelivery implements Store {
   /** Units without events, and what delivery changes outside of units. */
   readonly #worker: Lane | undefined;
   readonly #readers: Lane[];
-  #partitioned = false;
-  #commits = 0;
+  /** 0: the log is one table. */
+  #partitionEvents = 0;
+  /** The partition in which this daemon's latest event lies. */
+  #partition = 0;
   #closing: Promise<void> | undefined;
 
   constructor(options: OpenPostgres) {
@@ -116,7 +116,7 @@ class PostgresStore extends PostgresDelivery implements Store {
         if (!readOnly && may) await migrate(connection, { schema: this.#schema, partitionEvents });
         await checkSchema(connection, this.#schema);
         const rows = await connection.query<[number]>({ text: this.#sql.partitionEvents });
-        this.#partitioned = rows[0]![0] > 0;
+        this.#partitionEvents = rows[0]![0];
       });
       await this.#committer?.run(async () => {});
     } catch (error) {
@@ -129,7 +129,7 @@ class PostgresStore extends PostgresDelivery implements Store {
     const connection = await Connection.open(this.#options);
     try {
       await connection.query({ text: this.#sql.recognise });
-      if (this.#partitioned) await connection.query({ text: this.#sql.makePartitions });
+      if (this.#partitionEvents > 0) await connection.query({ text: this.#sql.makePartitions });
     } catch (error) {
       connection.destroy();
       throw error;
@@ -145,8 +145,9 @@ class PostgresStore extends PostgresDelivery implements Store {
     const values = commitValues(units);
     const answers = await this.#write(lane, async (connection) => {
       const [row] = await connection.query<[number[], string[]]>({ name: 'commit', text: this.#sql.commit, values });
-      if (this.#partitioned && appending) await this.#keepPartitions(connection);
-      return readAnswers(units, ...row!);
+      const answers = readAnswers(units, ...row!);
+      if (this.#partitionEvents > 0) await this.#keepPartitions(connection, answers);
+      return answers;
     });
     return Promise.all(units.map((unit, i) => this.#resultOf(unit, answers[i]!)));
   }
@@ -159,9 +160,12 @@ class PostgresStore extends PostgresDelivery implements Store {
     return { ...answer, outcome };
   }
 
-  /** There are always two partitions ahead, so that it is enough to look now and then. The commit is done: its answer stands whatever happens. */
-  async #keepPartitions(connection: Connection): Promise<void> {
-    if (++this.#commits % PARTITION_CHECKS !== 0) return;
+  /** Two partitions ahead are always there; whoever enters one makes the next. The commit is done: its answer stands whatever happens. */
+  async #keepPartitions(connection: Connection, answers: readonly Answer[]): Promise<void> {
+    const last = answers.findLast((answer) => answer.kind === 'committed')?.position ?? 0;
+    const partition = Math.floor(last / this.#partitionEvents);
+    if (partition <= this.#partition) return;
+    this.#partition = partition;
     await connection.query({ text: this.#sql.makePartitions }).catch(() => {});
   }
 
@@ -274,8 +278,20 @@ class PostgresStore extends PostgresDelivery implements Store {
         return await lane.run(body);
       } catch (error) {
         if (isRace(error) && tries < RACES_MAX) continue;
+        if (isPartitionMissing(error) && tries === 1) {
+          await this.#makePartitions(lane);
+          continue;
+        }
         throw translate(error, true, this.description);
       }
+    }
+  }
+
+  async #makePartitions(lane: Lane): Promise<void> {
+    try {
+      await lane.run((connection) => connection.query({ text: this.#sql.makePartitions }));
+    } catch (error) {
+      throw translate(error, false, this.description);
     }
   }
 

@@ -110,11 +110,13 @@ async function missingMigrations(connection: Connection, schema: string): Promis
 
 /** 0 when nobody has migrated it. */
 async function schemaVersion(connection: Connection, schema: string): Promise<number> {
-  const [there] = await connection.query<[string | null]>({
-    text: 'SELECT to_regclass($1)::text',
-    values: [`${quoted(schema)}.migrations`],
+  // Looked up in the tables: what a session remembers of names may be from before it waited for another one's migration.
+  const there = await connection.query({
+    text: `SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE n.nspname = $1 AND c.relname = 'migrations'`,
+    values: [schema],
   });
-  if (there![0] === null) return 0;
+  if (there.length === 0) return 0;
   try {
     const rows = await connection.query<[number | null]>({
       text: `SELECT max(version) FROM ${quoted(schema)}.migrations`,

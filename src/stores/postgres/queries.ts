@@ -35,7 +35,7 @@ export function logSql(schema: string) {
         WHERE ${where} AND e.position > $1 AND e.position <= $2
           AND ($4::text IS NULL OR t.tenant = $4) AND ($5::text[] IS NULL OR t.domain = ANY ($5))
         ORDER BY e.position ${limit}) v
-      WHERE v.before <= $3) w ON true ORDER BY w.position`;
+      WHERE v.before <= $3 ORDER BY v.position) w ON true`;
   return {
     commit: `SELECT answers, fences FROM ${s}.commit_units(${Array.from({ length: COMMIT_PARAMETERS }, (_, i) => `$${i + 1}`)})`,
     head: `SELECT l.log_id::text, l.incarnation::text, coalesce(e.position, 0), e.unit_id FROM ${s}.log l

@@ -113,7 +113,8 @@ CREATE TABLE outbox (
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 
 CREATE UNIQUE INDEX outbox_by_key ON outbox (subscription, generation, position, index, log_id, incarnation);
-CREATE INDEX outbox_by_lane ON outbox (subscription, generation, partition, lane, position, index, id);
+-- The lane first: else a plan that was made on an empty table takes this one to find a row by its key.
+CREATE INDEX outbox_by_lane ON outbox (lane, subscription, generation, partition, position, index, id);
 CREATE INDEX outbox_by_correlation ON outbox (correlation_id, tenant);
 CREATE INDEX outbox_due ON outbox (subscription, generation, partition, due_at, position, index, id)
   WHERE head AND state = 'ready';
@@ -151,9 +152,9 @@ CREATE TABLE projections (
   CONSTRAINT projections_by_key PRIMARY KEY (projector, generation, tenant, key)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
 
--- A caller that waits for its command's projections asks for those of its aggregate, under whatever keys they are.
+-- A caller that waits for its command's projections asks for those of its aggregate, under whatever keys they are. The root first, as above.
 CREATE INDEX projections_by_stream
-  ON projections (projector, generation, stream_tenant, stream_domain, stream_root, position, key);
+  ON projections (stream_root, stream_tenant, stream_domain, projector, generation, position, key);
 
 -- Units with neither events nor outcomes, the latest of them: only here can a repeat of one be noticed. Ids grow with each
 -- unit, so that the oldest go by them.
