@@ -61,6 +61,10 @@ export class Connection {
   /** Rejects with Lost, or with what the database says. */
   static async open(options: ConnectOptions): Promise<Connection> {
     const client = new pg.Client(clientConfig(options));
+    // Set afterwards: what is said beside a connection string counts less than what that leaves empty.
+    if (options.passwordFile !== undefined) {
+      (client as unknown as { password: string }).password = readSecret(options.passwordFile);
+    }
     const connection = new Connection(client, !options.pooler);
     try {
       await client.connect();
@@ -133,11 +137,9 @@ function reasonOf(error: unknown): string {
 
 function clientConfig(options: ConnectOptions): pg.ClientConfig {
   const { connectionString, mode } = splitSslMode(options);
-  const { passwordFile, sslCaFile } = options;
   return {
     connectionString,
-    ssl: sslConfig(mode, sslCaFile),
-    ...(passwordFile !== undefined && { password: async () => readSecret(passwordFile) }),
+    ssl: sslConfig(mode, options.sslCaFile),
     application_name: 'daybook',
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
@@ -152,6 +154,13 @@ export function splitSslMode(options: Pick<ConnectOptions, 'connectionString' | 
   mode: SslMode;
 } {
   const { connectionString, sslMode } = options;
+  const other = /[?&](ssl|sslcert|sslkey|sslrootcert)=/.exec(connectionString)?.[1];
+  if (other !== undefined) {
+    throw new DaybookError(
+      'STORE_UNAVAILABLE',
+      `the connection string says ${other}, which has no meaning here: say sslmode, and storage.ssl_ca_file for the authority`,
+    );
+  }
   const given = /[?&]sslmode=([^&]*)/.exec(connectionString)?.[1];
   const mode = sslMode ?? given ?? 'disable';
   if (!SSL_MODES.includes(mode as SslMode)) {

@@ -103,33 +103,41 @@ class PostgresStore extends PostgresDelivery implements Store {
     this.description = descriptionOf(options.connectionString, schema);
     this.#sql = queries.logSql(schema);
     this.#deliverySql = deliverySql(schema);
-    const connect = () => Connection.open(options);
-    this.#committer = readOnly ? undefined : new Lane(() => this.#connectCommitter());
+    const connect = () => (readOnly ? Connection.open(options) : this.#connect());
+    this.#committer = readOnly ? undefined : new Lane(connect);
     this.#worker = readOnly ? undefined : new Lane(connect);
     this.#readers = Array.from({ length: readOnly ? 1 : READERS }, () => new Lane(connect));
   }
 
+  /** The schema first, on a connection of its own; then whoever may be needed. */
   async open(): Promise<void> {
     const { readOnly = false, migrate: may = true, partitionEvents = 0 } = this.#options;
     try {
-      await this.#readers[0]!.run(async (connection) => {
+      const connection = await Connection.open(this.#options);
+      try {
         if (!readOnly && may) await migrate(connection, { schema: this.#schema, partitionEvents });
         await checkSchema(connection, this.#schema);
         const rows = await connection.query<[number]>({ text: this.#sql.partitionEvents });
         this.#partitionEvents = rows[0]![0];
-      });
-      await this.#committer?.run(async () => {});
+        if (!readOnly) await connection.query({ text: this.#sql.makePartitions });
+      } finally {
+        await connection.close();
+      }
+      await Promise.all(this.#lanes().map((lane) => lane.run(async () => {})));
     } catch (error) {
       throw translate(error, false, this.description);
     }
   }
 
+  #lanes(): Lane[] {
+    return [this.#committer, this.#worker, ...this.#readers].filter((lane) => lane !== undefined);
+  }
+
   /** Whoever comes back to a database asks first whether it is still the same log. */
-  async #connectCommitter(): Promise<Connection> {
+  async #connect(): Promise<Connection> {
     const connection = await Connection.open(this.#options);
     try {
       await connection.query({ text: this.#sql.recognise });
-      if (this.#partitionEvents > 0) await connection.query({ text: this.#sql.makePartitions });
     } catch (error) {
       connection.destroy();
       throw error;
@@ -244,9 +252,7 @@ class PostgresStore extends PostgresDelivery implements Store {
 
   /** After what is under way; what comes later is refused. */
   close(): Promise<void> {
-    this.#closing ??= Promise.all([this.#committer, this.#worker, ...this.#readers].map((lane) => lane?.close())).then(
-      () => {},
-    );
+    this.#closing ??= Promise.all(this.#lanes().map((lane) => lane.close())).then(() => {});
     return this.#closing;
   }
 
