@@ -103,6 +103,8 @@ export interface PostgresServer {
   /** For libpq's programs, such as pg_dump. */
   readonly bin: string;
   readonly port: number;
+  /** Its files. */
+  readonly data: string;
   url(database: string): string;
   start(): Promise<void>;
   /** fast: rolls back what is under way; immediate: as if it had crashed. */
@@ -139,6 +141,7 @@ export async function startPostgres(settings: string[] = []): Promise<PostgresSe
     version: bin.version,
     bin: bin.path,
     port,
+    data,
     url: (database) => `postgres://daybook@127.0.0.1:${port}/${database}`,
     start: () => call(as('pg_ctl', '-D', data, '-w', '-t', '60', '-l', join(folder, 'log'), '-o', options, 'start')),
     stop: (mode) => call(as('pg_ctl', '-D', data, '-w', '-m', mode, 'stop')),
