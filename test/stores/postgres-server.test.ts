@@ -516,6 +516,7 @@ describe('postgres: who may what', { skip: postgres.missing }, () => {
     assert.notEqual(heads[0]!.incarnation, head.incarnation);
     assert.deepEqual({ ...heads[0], incarnation: '' }, { ...head, incarnation: '' });
     for (const store of stores) await store.close();
+    await postgres.query(url, `DROP DATABASE ${copy.pathname.slice(1)}`);
   });
 
   test('trap 6: a database that isolates transactions otherwise is told so when nothing can be set on the connection', async (t) => {

@@ -204,10 +204,9 @@ export function toNumber(text: string): number {
 }
 
 /** Bytes that belong to nobody else: what is handed out may be changed. */
-function toBytes(text: string): Uint8Array {
-  const buffer = Buffer.from(text, 'hex');
-  const bytes = new Uint8Array(buffer.length);
-  bytes.set(buffer);
+function toBytes(hex: string): Uint8Array {
+  const bytes = new Uint8Array(hex.length >>> 1);
+  Buffer.from(bytes.buffer).write(hex, 'hex');
   return bytes;
 }
 
