@@ -451,6 +451,22 @@ describe('postgres: who may what', { skip: postgres.missing }, () => {
     assert.equal(rows.length, migrations().length);
   });
 
+  test('whoever migrates needs a schema of its own and no rights on the database', async () => {
+    const url = await postgres.emptyDatabase();
+    const role = `daybook_migrator_${process.pid}`;
+    await postgres.query(url, `CREATE ROLE ${role} LOGIN PASSWORD 'own'; CREATE SCHEMA orders AUTHORIZATION ${role}`);
+    const own = new URL(url);
+    own.username = role;
+    own.password = 'own';
+    const refused = { reason: 'STORE_UNAVAILABLE', message: /this role may not/ };
+    await assert.rejects(migratePostgres({ connectionString: own.href }), refused);
+    assert.equal((await migratePostgres({ connectionString: own.href, schema: 'orders' })).length, migrations().length);
+    const store = await openPostgres({ connectionString: own.href, schema: 'orders' });
+    assert.equal((await store.commit([writing(freshStream(), ANY)]))[0]!.kind, 'committed');
+    await store.close();
+    await postgres.query(url, `DROP OWNED BY ${role}; DROP ROLE ${role}`);
+  });
+
   test('a dry run says what is missing and changes nothing', async () => {
     const url = await postgres.emptyDatabase();
     const names = migrations().map(({ name }) => name);

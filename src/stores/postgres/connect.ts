@@ -40,6 +40,8 @@ export interface Statement {
   name?: string;
   text: string;
   values?: readonly unknown[];
+  /** How long to wait for the answer, when that is not the usual time. */
+  answerMs?: number;
 }
 
 export class Connection {
@@ -82,7 +84,7 @@ export class Connection {
   }
 
   /** Rows as arrays of texts, numbers and bytes. Rejects with Lost, or with what the database says. */
-  async query<Row extends unknown[]>({ name, text, values }: Statement): Promise<Row[]> {
+  async query<Row extends unknown[]>({ name, text, values, answerMs }: Statement): Promise<Row[]> {
     if (this.#lost !== undefined) throw new Lost(this.#lost.message, false, this.#lost);
     try {
       const result = await this.#client.query<Row>({
@@ -91,6 +93,7 @@ export class Connection {
         types: TYPES,
         ...(values && { values: values as unknown[] }),
         ...(name !== undefined && this.#named && { name }),
+        ...(answerMs !== undefined && { query_timeout: answerMs }),
       });
       return result.rows;
     } catch (error) {

@@ -7,6 +7,8 @@ import type { Connection } from './connect.ts';
 
 const MIGRATIONS = new URL('./migrations/', import.meta.url);
 const SERVER_MIN = 15;
+/** A large table may take long. */
+const MIGRATION_MS = 86_400_000;
 
 export interface Migration {
   /** The n-th file makes version n. */
@@ -46,19 +48,25 @@ export async function migrate(connection: Connection, options: MigrateOptions): 
     await connection.query({
       text: `SELECT pg_advisory_xact_lock(hashtextextended('daybook migrations ' || $1, 0))`,
       values: [schema],
+      answerMs: MIGRATION_MS,
     });
     const left = await missingMigrations(connection, schema);
     if (left.length === 0) return left;
     try {
+      // Whoever made the schema for us need not let us make others.
+      const there = await connection.query({
+        text: 'SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1',
+        values: [schema],
+      });
+      if (there.length === 0) await connection.query({ text: `CREATE SCHEMA ${quoted(schema)}` });
       await connection.query({
-        text: `CREATE SCHEMA IF NOT EXISTS ${quoted(schema)};
-          SET LOCAL search_path = ${quoted(schema)}, pg_temp;
+        text: `SET LOCAL search_path = ${quoted(schema)}, pg_temp;
           SET LOCAL daybook.partition_events = ${partitionEvents};
           CREATE TABLE IF NOT EXISTS migrations (
             version bigint PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())`,
       });
       for (const { version, name } of left) {
-        await connection.query({ text: readFileSync(new URL(name, MIGRATIONS), 'utf8') });
+        await connection.query({ text: readFileSync(new URL(name, MIGRATIONS), 'utf8'), answerMs: MIGRATION_MS });
         await connection.query({
           text: 'INSERT INTO migrations (version, name) VALUES ($1, $2)',
           values: [version, name],
