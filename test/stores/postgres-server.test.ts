@@ -369,6 +369,29 @@ describe('postgres: the log', { skip: postgres.missing }, () => {
     }
   });
 
+  test('what has no limit is read with Infinity', async (t) => {
+    const store = await open(t, { connectionString: await postgres.database() });
+    const stream = freshStream();
+    await store.commit([writing(stream, ANY, 600)]);
+    const everything = { maxBytes: Infinity };
+    assert.equal((await store.readStream(stream, { from: 0, to: Infinity, ...everything })).pages.length, 600);
+    const opened = await store.openStream(stream, {
+      from: 0,
+      snapshotVersion: 1,
+      outcomeKey: undefined,
+      ...everything,
+    });
+    assert.equal(opened.pages.length, 600);
+    for (const filter of [{}, { correlationId: 'c' }]) {
+      const read = await store.readLog({ after: 0, to: Infinity, filter, maxEvents: Infinity, ...everything });
+      assert.equal(read.through, 600);
+    }
+    assert.equal((await store.listStreams({ limit: Infinity })).length, 1);
+    assert.equal(await store.positionBefore(Infinity), 600);
+    const partition = { subscription: 's', generation: 1, partition: 0 };
+    assert.deepEqual(await store.dueOutbox(partition, Infinity, Infinity), []);
+  });
+
   test('trap 34: any number of calls at once on few connections', async (t) => {
     const url = await postgres.database();
     const store = await open(t, { connectionString: url });

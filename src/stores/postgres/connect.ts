@@ -91,7 +91,7 @@ export class Connection {
         text,
         rowMode: 'array',
         types: TYPES,
-        ...(values && { values: values as unknown[] }),
+        ...(values && { values: values.map(toParameter) }),
         ...(name !== undefined && this.#named && { name }),
         ...(answerMs !== undefined && { query_timeout: answerMs }),
       });
@@ -204,6 +204,12 @@ export function toNumber(text: string): number {
   const number = Number(text);
   if (!Number.isSafeInteger(number)) throw new RangeError(`${text} is not a safe integer`);
   return number;
+}
+
+/** Every number is one of a bigint: callers say Infinity when there is no limit. */
+function toParameter(value: unknown): unknown {
+  if (typeof value !== 'number' || Number.isSafeInteger(value)) return value;
+  return Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Math.floor(value)));
 }
 
 /** Bytes that belong to nobody else: what is handed out may be changed. */
