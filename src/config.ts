@@ -61,8 +61,32 @@ export interface Config {
   readonly reflection: boolean;
 }
 
-/** `path` is absolute. */
-export type StorageConfig = { readonly type: 'sqlite'; readonly path: string } | { readonly type: 'memory' };
+/** Paths are absolute. */
+export type StorageConfig =
+  | { readonly type: 'sqlite'; readonly path: string }
+  | { readonly type: 'memory' }
+  | PostgresConfig;
+
+export interface PostgresConfig {
+  readonly type: 'postgres';
+  /** A URL. */
+  readonly connectionString: Secret;
+  /** Where the log lies. */
+  readonly schema: string;
+  /** `undefined`: what the connection string says, else no encryption. */
+  readonly sslMode: (typeof SSL_MODES)[number] | undefined;
+  readonly sslCaFile: string | undefined;
+  /** Read for every new connection. */
+  readonly passwordFile: string | undefined;
+  /** A pooler that hands out connections per transaction stands between. */
+  readonly pooler: boolean;
+  /** The daemon brings the schema up to date when it starts. */
+  readonly migrate: boolean;
+  /** A log that is made now is cut into tables of so many positions; 0: one table. */
+  readonly partitionEvents: number;
+}
+
+const SSL_MODES = ['disable', 'require', 'verify-ca', 'verify-full'] as const;
 
 export interface BusConfig {
   readonly type: 'channel';
@@ -137,7 +161,7 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   const { storage, listen, ...rest } = blocks as Blocks;
   return frozen({
     file,
-    storage: storage.type === 'sqlite' ? { type: 'sqlite', path: resolve(cwd, storage.path) } : { type: 'memory' },
+    storage: storageConfig(storage, cwd),
     bus: { type: 'channel' },
     listen: {
       address: listen.address === 'off' ? undefined : listen.address,
@@ -155,10 +179,31 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   });
 }
 
+function storageConfig(storage: Blocks['storage'], cwd: string): StorageConfig {
+  switch (storage.type) {
+    case 'sqlite':
+      return { type: 'sqlite', path: resolve(cwd, storage.path) };
+    case 'postgres':
+      return {
+        type: 'postgres',
+        connectionString: storage.connection_string,
+        schema: storage.schema,
+        sslMode: storage.sslmode,
+        sslCaFile: storage.ssl_ca_file === undefined ? undefined : resolve(cwd, storage.ssl_ca_file),
+        passwordFile: storage.password_file === undefined ? undefined : resolve(cwd, storage.password_file),
+        pooler: storage.pooler,
+        migrate: storage.migrate,
+        partitionEvents: storage.partition_events,
+      };
+    default:
+      return { type: 'memory' };
+  }
+}
+
 /** The effective configuration, for people: keys as in the file. */
 export function redacted(config: Config): Record<string, unknown> {
   return {
-    storage: config.storage,
+    storage: redactedStorage(config.storage),
     bus: config.bus,
     listen: {
       address: config.listen.address === undefined ? 'off' : hostPortText(config.listen.address),
@@ -173,6 +218,23 @@ export function redacted(config: Config): Record<string, unknown> {
     limits: Object.fromEntries(Object.entries(config.limits).map(([name, value]) => [snakeCase(name), value])),
     log: config.log,
     reflection: config.reflection,
+  };
+}
+
+function redactedStorage(storage: StorageConfig): Record<string, unknown> {
+  if (storage.type !== 'postgres') return { ...storage };
+  const { type, connectionString, schema, sslMode, sslCaFile, passwordFile, pooler, migrate, partitionEvents } =
+    storage;
+  return {
+    type,
+    connection_string: String(connectionString),
+    schema,
+    ...(sslMode === undefined ? {} : { sslmode: sslMode }),
+    ...(sslCaFile === undefined ? {} : { ssl_ca_file: sslCaFile }),
+    ...(passwordFile === undefined ? {} : { password_file: passwordFile }),
+    pooler,
+    migrate,
+    partition_events: partitionEvents,
   };
 }
 
@@ -221,8 +283,33 @@ const apiAddress = leaf('host:port with a port from 0 to 65535, or off', (value)
   textOf(value) === 'off' || value === false ? ('off' as const) : readHostPort(value),
 );
 
+const postgresUrl = leaf(
+  'postgres://user@host:port/database',
+  (value) => {
+    const given = textOf(value);
+    return given !== undefined && /^postgres(ql)?:\/\//.test(given) && URL.canParse(given)
+      ? new Secret(given)
+      : undefined;
+  },
+  // Whatever it is, it may hold a password.
+  (value) => (value === undefined ? 'nothing' : 'something else'),
+);
+
 const storage = byType<
-  { type: 'sqlite'; path: string } | { type: 'memory' } | { type: 'postgres' | 'redis' } // the latter are faults below
+  | { type: 'sqlite'; path: string }
+  | { type: 'memory' }
+  | {
+      type: 'postgres';
+      connection_string: Secret;
+      schema: string;
+      sslmode?: (typeof SSL_MODES)[number] | undefined;
+      ssl_ca_file?: string | undefined;
+      password_file?: string | undefined;
+      pooler: boolean;
+      migrate: boolean;
+      partition_events: number;
+    }
+  | { type: 'redis' } // a fault below
 >(
   {
     sqlite: block({
@@ -232,7 +319,19 @@ const storage = byType<
       ),
     }),
     memory: block({ type: typed('memory') }),
-    postgres: block({ type: typed('postgres'), connection_string: secret }),
+    postgres: block({
+      type: typed('postgres'),
+      connection_string: postgresUrl,
+      schema: text('a name of small letters, digits and underscores', (given) =>
+        /^(?!pg_)[a-z_][a-z0-9_]{0,62}$/.test(given),
+      ).default('daybook'),
+      sslmode: oneOf(SSL_MODES).optional(),
+      ssl_ca_file: text('the path of a file').optional(),
+      password_file: text('the path of a file').optional(),
+      pooler: flag.default(false),
+      migrate: flag.default(true),
+      partition_events: whole(0, Number.MAX_SAFE_INTEGER).default(0),
+    }),
     redis: block({ type: typed('redis'), url: secret }),
   },
   'sqlite',
@@ -317,9 +416,10 @@ function blockFaults(blocks: Partial<Blocks>, cwd: string): Fault[] {
   const { storage, bus, listen, domains, components, routes, limits } = blocks;
   const faults: Fault[] = [];
   const fault = (path: Path, sentence: string) => faults.push({ path, sentence });
-  if (storage?.type === 'postgres' || storage?.type === 'redis') {
-    fault(['storage', 'type'], `${storage.type} is not built yet: this version of Daybook stores in sqlite or memory`);
+  if (storage?.type === 'redis') {
+    fault(['storage', 'type'], 'redis is not built yet: this version of Daybook stores in sqlite, postgres or memory');
   }
+  if (storage?.type === 'postgres') postgresFaults(storage, fault);
   if (bus !== undefined && bus.type !== 'channel') {
     fault(['bus', 'type'], `${bus.type} is not built yet: this version of Daybook has the channel bus only`);
   }
@@ -363,6 +463,24 @@ function nameFault(entry: ServedComponent, before: readonly ServedComponent[]): 
   return other === entry.kind
     ? `components[${first}] is ${entry.declaration.name} already`
     : `${entry.declaration.name} is the name of components[${first}], a ${other.replace('_', ' ')}, already`;
+}
+
+const PARTITION_EVENTS_MIN = 100_000;
+
+function postgresFaults(storage: Extract<Blocks['storage'], { type: 'postgres' }>, fault: AddFault): void {
+  const given = new URL(storage.connection_string.reveal()).searchParams.get('sslmode');
+  const mode = storage.sslmode ?? given ?? 'disable';
+  if (!SSL_MODES.some((known) => known === mode)) {
+    fault(['storage', 'connection_string'], `expected sslmode as one of ${SSL_MODES.join(', ')}, found ${shown(mode)}`);
+  } else if (storage.ssl_ca_file !== undefined && !mode.startsWith('verify-')) {
+    fault(['storage', 'ssl_ca_file'], `means nothing with sslmode ${mode}: expected verify-ca or verify-full`);
+  }
+  if (storage.partition_events > 0 && storage.partition_events < PARTITION_EVENTS_MIN) {
+    fault(
+      ['storage', 'partition_events'],
+      `expected 0 or at least ${PARTITION_EVENTS_MIN}, found ${storage.partition_events}`,
+    );
+  }
 }
 
 type AddFault = (path: Path, sentence: string) => void;

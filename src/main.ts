@@ -140,5 +140,9 @@ async function openConfiguredStore(storage: StorageConfig, runtime: Runtime): Pr
       const { openSqlite } = await import('./stores/sqlite/index.ts');
       return openSqlite({ path: storage.path });
     }
+    case 'postgres': {
+      const { openPostgres } = await import('./stores/postgres/index.ts');
+      return openPostgres({ ...storage, connectionString: storage.connectionString.reveal() });
+    }
   }
 }

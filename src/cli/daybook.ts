@@ -215,6 +215,13 @@ program
   .action(async (options) => (await import('./verify.ts')).verify(options));
 
 program
+  .command('migrate')
+  .description('bring the configured PostgreSQL database up to date, as the daemon does when it starts')
+  .option(...CONFIG)
+  .option('--dry-run', 'say what would be applied and change nothing')
+  .action(async (options) => (await import('./migrate.ts')).migrate(options));
+
+program
   .command('export')
   .description(
     'write the events of the configured log as CloudEvents, one JSON object a line, also beside a running daemon',

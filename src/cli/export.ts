@@ -3,10 +3,10 @@
 import { once } from 'node:events';
 import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
 import { loadConfig } from '../config.ts';
-import { openSqlite } from '../stores/sqlite/index.ts';
 import { CannotExport, exportLog } from '../transfer/export.ts';
-import { EXIT, Exit, usage } from './exit-codes.ts';
+import { EXIT, Exit } from './exit-codes.ts';
 import { complain, print } from './output.ts';
+import { openStoredLog } from './stored-log.ts';
 import { TransferProgress } from './transfer-progress.ts';
 
 export interface ExportEventsOptions {
@@ -19,10 +19,7 @@ export interface ExportEventsOptions {
 
 export async function exportEvents(file: string | undefined, options: ExportEventsOptions): Promise<void> {
   const { storage } = loadConfig({ configPath: options.config });
-  if (storage.type !== 'sqlite') throw usage(`a log in ${storage.type} lives in its daemon only: nothing to export`);
-  const store = await openSqlite({ path: storage.path, readOnly: true }).catch((thrown: Error) => {
-    throw new Exit(EXIT.fault, thrown.message);
-  });
+  const store = await openStoredLog(storage, 'export');
   const interrupted = new AbortController();
   process.once('SIGINT', () => interrupted.abort(new Exit(130, 'interrupted')));
   const progress = new TransferProgress('exported');

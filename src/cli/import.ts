@@ -2,7 +2,7 @@
 
 import { createReadStream, existsSync, statSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { loadConfig } from '../config.ts';
+import { loadConfig, type StorageConfig } from '../config.ts';
 import { DaybookError } from '../errors.ts';
 import type { Store } from '../store.ts';
 import { openMemory } from '../stores/memory.ts';
@@ -11,6 +11,7 @@ import { importLog } from '../transfer/import.ts';
 import { EXIT, Exit, usage } from './exit-codes.ts';
 import { isFileError } from './export.ts';
 import { complain, print } from './output.ts';
+import { openReadOnly } from './stored-log.ts';
 import { TransferProgress } from './transfer-progress.ts';
 
 export interface ImportEventsOptions {
@@ -21,11 +22,11 @@ export interface ImportEventsOptions {
 
 export async function importEvents(file: string | undefined, options: ImportEventsOptions): Promise<void> {
   const { storage } = loadConfig({ configPath: options.config });
-  if (storage.type !== 'sqlite') throw usage(`a log in ${storage.type} ends with its daemon: nothing to import into`);
+  if (storage.type === 'memory') throw usage('a log in memory ends with its daemon: nothing to import into');
   if (file === undefined && process.stdin.isTTY) throw usage('expected a file, or events on stdin');
   const dryRun = options.dryRun === true;
   const input: Readable = file === undefined ? process.stdin : createReadStream(file, { highWaterMark: 1 << 18 });
-  const store = await openTarget(storage.path, dryRun);
+  const store = await openTarget(storage, dryRun);
   const interrupted = new AbortController();
   process.once('SIGINT', () => {
     const why = new Exit(130, 'interrupted: import the same events again to go on');
@@ -69,9 +70,18 @@ export async function importEvents(file: string | undefined, options: ImportEven
 }
 
 /** A dry run makes no file: a log that is not there is an empty one. */
-async function openTarget(path: string, dryRun: boolean): Promise<Store> {
-  if (dryRun && !existsSync(path)) return openMemory({ logId: '', incarnation: '' });
-  return openSqlite({ path, readOnly: dryRun }).catch((error: Error) => {
-    throw new Exit(EXIT.fault, `${dryRun ? '' : 'an import needs the log for itself: '}${error.message}`);
+async function openTarget(storage: Exclude<StorageConfig, { type: 'memory' }>, dryRun: boolean): Promise<Store> {
+  if (dryRun && storage.type === 'sqlite' && !existsSync(storage.path))
+    return openMemory({ logId: '', incarnation: '' });
+  const opened = dryRun ? openReadOnly(storage) : openToWrite(storage);
+  return opened.catch((error: Error) => {
+    const alone = !dryRun && storage.type === 'sqlite';
+    throw new Exit(EXIT.fault, `${alone ? 'an import needs the log for itself: ' : ''}${error.message}`);
   });
+}
+
+async function openToWrite(storage: Exclude<StorageConfig, { type: 'memory' }>): Promise<Store> {
+  if (storage.type === 'sqlite') return openSqlite({ path: storage.path });
+  const { openPostgres } = await import('../stores/postgres/index.ts');
+  return openPostgres({ ...storage, connectionString: storage.connectionString.reveal() });
 }

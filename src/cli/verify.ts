@@ -1,17 +1,14 @@
 // `daybook verify`: reads the whole log and says whether it keeps its promises. May run beside a daemon.
 
 import { loadConfig } from '../config.ts';
-import { openSqlite } from '../stores/sqlite/index.ts';
 import { verifyLog } from '../verify.ts';
-import { EXIT, Exit, usage } from './exit-codes.ts';
+import { EXIT, Exit } from './exit-codes.ts';
 import { complain, print } from './output.ts';
+import { openStoredLog } from './stored-log.ts';
 
 export async function verify(options: { config?: string; json?: boolean }): Promise<void> {
   const { storage } = loadConfig({ configPath: options.config });
-  if (storage.type !== 'sqlite') throw usage(`a log in ${storage.type} lives in its daemon only: nothing to verify`);
-  const store = await openSqlite({ path: storage.path, readOnly: true }).catch((thrown: Error) => {
-    throw new Exit(EXIT.fault, thrown.message);
-  });
+  const store = await openStoredLog(storage, 'verify');
   const interrupted = new AbortController();
   process.once('SIGINT', () => interrupted.abort(new Exit(130, 'interrupted')));
   try {

@@ -1,4 +1,4 @@
-// Both stores are told the same, at random, and must answer the same: each is the model of the other. What they share (the
+// Two stores are told the same, at random, and must answer the same: each is the model of the other. What they share (the
 // comparisons of a work part) is what the contract suite spells out.
 
 import assert from 'node:assert/strict';
@@ -9,8 +9,10 @@ import { after, test } from 'node:test';
 import fc from 'fast-check';
 import type { ParkedState, PartitionKey, Store, Unit, WorkPart } from '../../src/store.ts';
 import { openMemory } from '../../src/stores/memory.ts';
+import { openPostgres } from '../../src/stores/postgres/index.ts';
 import { openSqlite } from '../../src/stores/sqlite/index.ts';
 import { deliveryState } from '../support/delivery-state.ts';
+import { testPostgres } from '../support/postgres.ts';
 import { append, exactly, freshStream, outcome, unit } from '../support/store-units.ts';
 import {
   definition,
@@ -25,6 +27,7 @@ import {
 
 const folder = mkdtempSync(join(tmpdir(), 'daybook-agreement-'));
 after(() => rmSync(folder, { recursive: true }));
+const postgres = await testPostgres();
 
 const NAMES = ['one', 'two'];
 const INSTANCES = ['a', 'b', 'c'];
@@ -182,40 +185,49 @@ function often<T>(value: T, other: T): fc.Arbitrary<T> {
 }
 
 test('property: memory and SQLite answer the same to the same', async () => {
-  let runs = 0;
+  let files = 0;
+  await agree((clock) => openSqlite({ path: join(folder, `${++files}.db`), clock }));
+});
+
+test('property: memory and PostgreSQL answer the same to the same', { skip: postgres.missing }, async () => {
+  await agree(async (clock) => openPostgres({ connectionString: await postgres.database(), clock }));
+});
+
+/** Plays random steps to memory and to a fresh store of the kind that `open` opens. */
+async function agree(open: (clock: () => number) => Promise<Store>): Promise<void> {
   let fenced = 0;
   let committed = 0;
   const play = async (steps: Step[]) => {
     let nowMicros = 1_000_000;
     const clock = () => nowMicros;
-    const sqlite = await openSqlite({ path: join(folder, `${++runs}.db`), clock });
-    const memory = openMemory(await sqlite.head(), clock);
+    const other = await open(clock);
+    const memory = openMemory(await other.head(), clock);
     try {
       const known: Known = { epochs: new Map(), cursors: new Map(), versions: [0], next: 0, sent: [] };
       for (const name of NAMES) {
-        for (const store of [memory, sqlite]) await store.declare(definition({ name, kind: 'projector' }));
+        for (const store of [memory, other]) await store.declare(definition({ name, kind: 'projector' }));
       }
       for (const one of steps) {
         if (one.kind === 'pass') nowMicros += one.ms * 1000;
         const units = one.kind === 'commit' ? one.units.map((plan) => unitOf(plan, known)) : [];
-        const answers = await Promise.all([memory, sqlite].map((store) => perform(store, one, units, known)));
+        const answers = await Promise.all([memory, other].map((store) => perform(store, one, units, known)));
         assert.deepEqual(answers[1], answers[0], JSON.stringify(one));
         for (const { kind } of Array.isArray(answers[0]) ? (answers[0] as { kind?: string }[]) : []) {
           if (kind === 'fenced') fenced++;
           if (kind === 'committed') committed++;
         }
-        const states = await Promise.all([memory, sqlite].map((store) => deliveryState(store, NAMES, 10)));
+        const states = await Promise.all([memory, other].map((store) => deliveryState(store, NAMES, 10)));
         assert.deepEqual(states[1], states[0], `after ${JSON.stringify(one)}`);
         learn(states[0]!, known);
       }
-      assert.deepEqual(await sqlite.head(), await memory.head());
+      assert.deepEqual(await other.head(), await memory.head());
     } finally {
-      await sqlite.close();
+      await other.close();
     }
   };
   await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), play), { numRuns: 40 });
   assert(fenced > 20 && committed > 20, `${committed} units were committed, ${fenced} fenced: both must be frequent`);
-});
+}
 
 async function perform(store: Store, one: Step, units: Unit[], known: Known): Promise<unknown> {
   switch (one.kind) {

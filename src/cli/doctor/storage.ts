@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import type { StorageConfig } from '../../config.ts';
 import { timeText, toMicros } from '../../model/time.ts';
 import type { Store } from '../../store.ts';
-import { openSqlite } from '../../stores/sqlite/index.ts';
+import { openReadOnly } from '../stored-log.ts';
 import { bytesText, type Finding, fault, ok, warn } from './finding.ts';
 
 const FREE_BYTES_MIN = 1 << 30;
@@ -15,10 +15,11 @@ const CLOCK_SLACK_MICROS = 1e6;
 
 export async function checkStorage(storage: StorageConfig): Promise<Finding[]> {
   if (storage.type === 'memory') return [warn('store', 'in memory: everything is gone when the daemon stops')];
+  if (storage.type === 'postgres') return checkContent(storage);
   const { path } = storage;
   const place = checkPlace(path);
   if (place.some(({ level }) => level === 'fault') || !existsSync(path)) return place;
-  return [...place, checkLock(path), ...(await checkContent(path))];
+  return [...place, checkLock(path), ...(await checkContent(storage))];
 }
 
 /** Can the file be written, or made, and is there room? */
@@ -99,10 +100,10 @@ function checkLock(path: string): Finding {
 
 const SQLITE_BUSY = 5;
 
-async function checkContent(path: string): Promise<Finding[]> {
+async function checkContent(storage: Exclude<StorageConfig, { type: 'memory' }>): Promise<Finding[]> {
   let store: Store | undefined;
   try {
-    store = await openSqlite({ path, readOnly: true });
+    store = await openReadOnly(storage);
     const { logId, incarnation, position } = await store.head();
     const log = ok('log', `${logId}, incarnation ${incarnation}, ends at position ${position}`);
     return [log, ...(position === 0 ? [] : await checkLastTime(store, position))];

@@ -1,9 +1,9 @@
 // How the parts of the contract lie on a tape: for each a writer, and below it the reader that takes the same steps.
 // The daemon's side speaks of pages and snapshots, the worker's of rows.
 
-import type { EventBook, EventPage, Origin, Snapshot } from '../../model/book.ts';
+import type { EventBook, EventPage, Snapshot } from '../../model/book.ts';
 import type { LogFilter } from '../../model/filter.ts';
-import { hex, type StreamKey } from '../../model/stream.ts';
+import type { StreamKey } from '../../model/stream.ts';
 import { toMicros, toTimestamp } from '../../model/time.ts';
 import type {
   Expectation,
@@ -19,6 +19,7 @@ import type {
   UnitResult,
   WorkPart,
 } from '../../store.ts';
+import { metadataJson, originJson, parseOrigin } from '../page-texts.ts';
 import { readValue, writeValue } from './plain-value.ts';
 import type { EventRow, LogEventRow, OutcomePlace, PageRow, SnapshotRow } from './queries.ts';
 import type { TapeReader, TapeWriter } from './tape.ts';
@@ -439,60 +440,4 @@ export function times<T>(count: number, read: () => T): T[] {
   const all: T[] = [];
   for (let i = 0; i < count; i++) all.push(read());
   return all;
-}
-
-/** Empty when there is nothing to store. */
-function metadataJson(metadata: { [key: string]: string }): string {
-  for (const _ in metadata) return JSON.stringify(metadata);
-  return '';
-}
-
-const NO_ORIGIN: Omit<Origin, 'source' | 'commands'> = {
-  component: '',
-  sourceSequence: 0,
-  sourcePosition: 0,
-  logId: '',
-  index: 0,
-  depth: 0,
-  externalSource: '',
-  externalId: '',
-};
-
-/** The same origin is shared by all pages of a unit, and by all units of a kind of command: it becomes text once. */
-const originTexts = new WeakMap<Origin, string>();
-
-function originJson(origin: Origin): string {
-  let text = originTexts.get(origin);
-  if (text === undefined) {
-    text = originText(origin);
-    originTexts.set(origin, text);
-  }
-  return text;
-}
-
-/** Only what is not empty; the source's root in hexadecimal. */
-function originText(origin: Origin): string {
-  const stored: Record<string, unknown> = {};
-  for (const key of Object.keys(NO_ORIGIN) as (keyof typeof NO_ORIGIN)[]) {
-    if (origin[key] !== NO_ORIGIN[key]) stored[key] = origin[key];
-  }
-  if (origin.commands.length > 0) stored.commands = origin.commands;
-  if (origin.source !== undefined) {
-    const { root, domain, correlationId, tenant } = origin.source;
-    stored.source = { root: root && hex(root.value), domain, correlationId, tenant };
-  }
-  return JSON.stringify(stored);
-}
-
-function parseOrigin(json: string): Origin {
-  const { source, ...rest } = JSON.parse(json);
-  return {
-    ...NO_ORIGIN,
-    commands: [],
-    ...rest,
-    source: source && {
-      ...source,
-      root: source.root === undefined ? undefined : { value: Uint8Array.from(Buffer.from(source.root, 'hex')) },
-    },
-  };
 }

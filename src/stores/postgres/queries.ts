@@ -1,0 +1,420 @@
+// Statements on the log: one function per statement, and their texts for a schema. Nothing here knows what a unit is.
+
+import type { EventPage, Snapshot } from '../../model/book.ts';
+import type { StreamKey } from '../../model/stream.ts';
+import { toTimestamp } from '../../model/time.ts';
+import type { ListedOutcome, LogHead, OutcomeKey, SnapshotHead, StoredOutcome, StreamHead } from '../../store.ts';
+import { parseOrigin } from '../page-texts.ts';
+import { COMMIT_PARAMETERS } from './commit.ts';
+import type { Connection } from './connect.ts';
+import { quoted } from './migrate.ts';
+
+/** Every so many positions the table of times has a row. */
+export const TIMES_EVERY = 1024;
+
+/** What is stored of an event beside its place, and how many bytes of memory it takes, as the limits of reads count. */
+const EVENT =
+  'e.position, e.sequence, e.unit_id, e.created_at, e.occurred_at, e.type_url, e.origin, e.metadata, e.payload';
+const BYTES = `(128 + octet_length(e.type_url) + octet_length(e.payload) + coalesce(octet_length(e.origin), 0)
+  + coalesce(octet_length(e.metadata), 0))`;
+const WINDOW = '(ORDER BY e.position ROWS UNBOUNDED PRECEDING)';
+
+/** Every statement on the log that runs while the daemon works; a test pins how PostgreSQL executes the hot ones. */
+export function logSql(schema: string) {
+  const s = quoted(schema);
+  const logEvent = `${EVENT}, e.stream, t.tenant, t.domain, t.root, e.correlation_id`;
+  // The last event of a stream, by its row `t`.
+  const lastOf = (columns: string) => `(SELECT ${columns} FROM ${s}.events x
+    WHERE x.stream = t.id AND x.position >= t.since AND x.position < t.since + (SELECT span FROM ${s}.log)
+    ORDER BY x.sequence DESC LIMIT 1)`;
+  const scan = (where: string, limit = '') => `SELECT h.head, w.* FROM
+    (SELECT coalesce(max(position), 0) AS head FROM ${s}.events) h
+    LEFT JOIN LATERAL (SELECT * FROM
+      (SELECT ${logEvent}, sum(${BYTES}) OVER ${WINDOW} - ${BYTES} AS before
+        FROM ${s}.events e JOIN ${s}.streams t ON t.id = e.stream
+        WHERE ${where} AND e.position > $1 AND e.position <= $2
+          AND ($4::text IS NULL OR t.tenant = $4) AND ($5::text[] IS NULL OR t.domain = ANY ($5))
+        ORDER BY e.position ${limit}) v
+      WHERE v.before <= $3 ORDER BY v.position) w ON true`;
+  return {
+    commit: `SELECT answers, fences FROM ${s}.commit_units(${Array.from({ length: COMMIT_PARAMETERS }, (_, i) => `$${i + 1}`)})`,
+    head: `SELECT l.log_id::text, l.incarnation::text, coalesce(e.position, 0), e.unit_id FROM ${s}.log l
+      LEFT JOIN LATERAL (SELECT position, unit_id FROM ${s}.events ORDER BY position DESC LIMIT 1) e ON true`,
+    recognise: `SELECT log_id::text, incarnation::text FROM ${s}.recognise_log()`,
+    makePartitions: `SELECT ${s}.make_partitions()`,
+    partitionEvents: `SELECT partition_events FROM ${s}.log`,
+    // Everything at one instant. What is there once stands in the first row only.
+    openStream: `SELECT t.id, f.sequence + 1, f.created_at, n.sequence, n.retention, n.type_url,
+        CASE WHEN e.position IS NULL OR e.sequence = b.start THEN n.state END,
+        o.unit_id, o.position, CASE WHEN e.position IS NULL OR e.sequence = b.start THEN o.hash END,
+        CASE WHEN e.position IS NULL OR e.sequence = b.start THEN o.body END, b.start, e.*
+      FROM (SELECT 1) one
+      LEFT JOIN ${s}.streams t ON t.tenant = $1 AND t.domain = $2 AND t.root = $3
+      LEFT JOIN LATERAL ${lastOf('x.sequence, x.created_at')} f ON true
+      LEFT JOIN LATERAL (SELECT sequence, retention, type_url, state FROM ${s}.snapshots
+        WHERE stream = t.id AND schema_version = $5 ORDER BY sequence DESC LIMIT 1) n ON true
+      LEFT JOIN ${s}.outcomes o ON o.tenant = $7 AND o.kind = $8 AND o.key = $9
+      CROSS JOIN LATERAL (SELECT CASE WHEN $4::bigint > 0 THEN $4 ELSE coalesce(n.sequence + 1, 0) END AS start) b
+      LEFT JOIN LATERAL (SELECT * FROM
+        (SELECT ${EVENT}, sum(${BYTES}) OVER (ORDER BY e.sequence ROWS UNBOUNDED PRECEDING) - ${BYTES} AS before
+          FROM ${s}.events e WHERE e.stream = t.id AND e.sequence >= b.start AND e.sequence < b.start + $10::bigint
+          ORDER BY e.sequence) v WHERE v.before <= $6 ORDER BY v.sequence) e ON true`,
+    scanStream: `SELECT f.sequence + 1, e.* FROM ${s}.streams t
+      CROSS JOIN LATERAL ${lastOf('x.sequence')} f LEFT JOIN LATERAL (SELECT * FROM
+        (SELECT ${EVENT}, sum(${BYTES}) OVER (ORDER BY e.sequence ROWS UNBOUNDED PRECEDING) - ${BYTES} AS before
+          FROM ${s}.events e WHERE e.stream = t.id AND e.sequence >= $4 AND e.sequence <= $5 ORDER BY e.sequence) v
+        WHERE v.before <= $6 ORDER BY v.sequence) e ON true
+      WHERE t.tenant = $1 AND t.domain = $2 AND t.root = $3`,
+    findSnapshot: `SELECT n.sequence, n.schema_version, n.retention, n.type_url, n.state
+      FROM ${s}.streams t CROSS JOIN LATERAL (SELECT * FROM ${s}.snapshots p
+        WHERE p.stream = t.id AND p.schema_version = $4 AND p.sequence <= $5 ORDER BY p.sequence DESC LIMIT 1) n
+      WHERE t.tenant = $1 AND t.domain = $2 AND t.root = $3`,
+    scanLog: scan('true'),
+    scanCorrelation: scan('e.correlation_id = $6', 'LIMIT $7'),
+    findTimes: `SELECT (SELECT position FROM ${s}.times WHERE latest >= $1 ORDER BY latest, position LIMIT 1),
+      (SELECT position FROM ${s}.times ORDER BY latest DESC, position DESC LIMIT 1),
+      (SELECT coalesce(max(position), 0) FROM ${s}.events)`,
+    findEventSince: `SELECT position FROM ${s}.events
+      WHERE position > $1 AND position <= $2 AND created_at >= $3 ORDER BY position LIMIT 1`,
+    listStreams: `SELECT tenant, domain, root, ${lastOf('x.sequence + 1')} FROM ${s}.streams t
+      WHERE (tenant, domain, root) > ($1, $2, $3) AND (tenant, domain) <= ($4, $5) AND ($6::text IS NULL OR domain = $6)
+      ORDER BY tenant, domain, root LIMIT $7`,
+    listSnapshots: `SELECT t.tenant, t.domain, t.root, p.sequence, p.schema_version
+      FROM ${s}.streams t JOIN ${s}.snapshots p ON p.stream = t.id
+      WHERE (t.tenant, t.domain, t.root) >= ($1, $2, $3)
+        AND (t.tenant, t.domain, t.root, p.schema_version, p.sequence) > ($1, $2, $3, $4, $5)
+      ORDER BY t.tenant, t.domain, t.root, p.schema_version, p.sequence LIMIT $6`,
+    findOutcome: `SELECT hash, body, unit_id, position FROM ${s}.outcomes WHERE tenant = $1 AND kind = $2 AND key = $3`,
+    listOutcomes: `SELECT kind, key, hash, body, unit_id, position FROM ${s}.outcomes
+      WHERE tenant = $1 AND correlation_id = $2 AND (position, kind, key) > ($3, $4, $5)
+      ORDER BY position, kind, key LIMIT $6`,
+    expireOutcomes: `WITH gone AS (DELETE FROM ${s}.outcomes WHERE (tenant, kind, key) IN
+      (SELECT tenant, kind, key FROM ${s}.outcomes WHERE expires_at < $1 ORDER BY expires_at LIMIT $2
+        FOR UPDATE SKIP LOCKED) RETURNING 1) SELECT count(*) FROM gone`,
+    now: 'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint',
+  } as const;
+}
+
+export type LogSql = ReturnType<typeof logSql>;
+
+/** As the statements give it. */
+type EventTuple = [
+  position: number,
+  sequence: number,
+  unitId: Uint8Array,
+  createdAt: number,
+  occurredAt: number | null,
+  typeUrl: string,
+  origin: string | null,
+  metadata: string | null,
+  payload: Uint8Array,
+];
+const EVENT_COLUMNS = 9;
+
+function pageOf(row: EventTuple): EventPage {
+  const [position, sequence, unitId, createdAt, occurredAt, typeUrl, origin, metadata, value] = row;
+  return {
+    sequence,
+    createdAt: toTimestamp(createdAt),
+    event: { typeUrl, value },
+    position,
+    origin: origin === null ? undefined : parseOrigin(origin),
+    metadata: metadata === null ? {} : JSON.parse(metadata),
+    unitId,
+    occurredAt: occurredAt === null ? undefined : toTimestamp(occurredAt),
+  };
+}
+
+/** As `bytes` of the statements. */
+function bytesOf(row: EventTuple): number {
+  const [, , , , , typeUrl, origin, metadata, payload] = row;
+  return 128 + typeUrl.length + payload.length + Buffer.byteLength(origin ?? '') + Buffer.byteLength(metadata ?? '');
+}
+
+/** A row of a join whose events may be missing: those columns are NULL then. */
+function eventAt(row: unknown[], at: number): EventTuple | undefined {
+  return row[at] === null ? undefined : (row.slice(at, at + EVENT_COLUMNS) as EventTuple);
+}
+
+/** A page, and what it counts. */
+export interface Measured {
+  page: EventPage;
+  bytes: number;
+}
+
+function measured(row: EventTuple): Measured {
+  return { page: pageOf(row), bytes: bytesOf(row) };
+}
+
+export async function findHead(connection: Connection, sql: LogSql): Promise<LogHead> {
+  const rows = await connection.query<[string, string, number, Uint8Array | null]>({ name: 'head', text: sql.head });
+  const [logId, incarnation, position, unitId] = rows[0]!;
+  return { logId, incarnation, position, unitId: unitId ?? new Uint8Array(0) };
+}
+
+export interface OpeningRows {
+  nextSequence: number;
+  lastCreatedAt: number;
+  /** The newest of the version. */
+  newest: Snapshot | undefined;
+  outcome: StoredOutcome | undefined;
+  start: number;
+  pages: Measured[];
+}
+
+export async function openStream(
+  connection: Connection,
+  sql: LogSql,
+  key: StreamKey,
+  ask: {
+    from: number;
+    version: number | undefined;
+    outcomeKey: OutcomeKey | undefined;
+    maxBytes: number;
+    maxPages: number;
+  },
+): Promise<OpeningRows> {
+  const { from, version, outcomeKey, maxBytes, maxPages } = ask;
+  const rows = await connection.query<unknown[]>({
+    name: 'open_stream',
+    text: sql.openStream,
+    values: [
+      key.tenant,
+      key.domain,
+      bytea(key.root),
+      from,
+      version ?? null,
+      maxBytes,
+      outcomeKey?.tenant ?? null,
+      outcomeKey?.kind ?? null,
+      outcomeKey?.key ?? null,
+      maxPages,
+    ],
+  });
+  const first = rows[0]!;
+  const [, nextSequence, lastCreatedAt, sequence, retention, typeUrl, state, unitId, position, hash, body, start] =
+    first as [
+      id: number | null,
+      nextSequence: number | null,
+      lastCreatedAt: number | null,
+      sequence: number | null,
+      retention: number,
+      typeUrl: string,
+      state: Uint8Array,
+      unitId: Uint8Array | null,
+      position: number,
+      hash: Uint8Array,
+      body: Uint8Array,
+      start: number,
+    ];
+  const newest = sequence === null ? undefined : snapshotOf([sequence, version!, retention, typeUrl, state]);
+  const pages = rows.map((row) => eventAt(row, 12)).filter((row) => row !== undefined);
+  return {
+    nextSequence: nextSequence ?? 0,
+    lastCreatedAt: lastCreatedAt ?? 0,
+    newest,
+    outcome: unitId === null ? undefined : { hash, body, unitId, position },
+    start,
+    pages: pages.map(measured),
+  };
+}
+
+/** Pages from one sequence to another; a limit of bytes ends them after the one that exceeds it. */
+export async function scanStream(
+  connection: Connection,
+  sql: LogSql,
+  key: StreamKey,
+  range: { from: number; to: number; maxBytes: number },
+): Promise<{ nextSequence: number; pages: Measured[] }> {
+  const rows = await connection.query<unknown[]>({
+    name: 'scan_stream',
+    text: sql.scanStream,
+    values: [key.tenant, key.domain, bytea(key.root), range.from, range.to, range.maxBytes],
+  });
+  const pages = rows.map((row) => eventAt(row, 1)).filter((row) => row !== undefined);
+  return { nextSequence: (rows[0]?.[0] as number | undefined) ?? 0, pages: pages.map(measured) };
+}
+
+type SnapshotTuple = [sequence: number, schemaVersion: number, retention: number, typeUrl: string, state: Uint8Array];
+
+function snapshotOf([sequence, schemaVersion, retention, typeUrl, value]: SnapshotTuple): Snapshot {
+  return { sequence, state: { typeUrl, value }, retention: retention === 1 ? 1 : 0, schemaVersion };
+}
+
+export async function findSnapshot(
+  connection: Connection,
+  sql: LogSql,
+  key: StreamKey,
+  schemaVersion: number,
+  atOrBefore: number,
+): Promise<Snapshot | undefined> {
+  const rows = await connection.query<SnapshotTuple>({
+    name: 'find_snapshot',
+    text: sql.findSnapshot,
+    values: [key.tenant, key.domain, bytea(key.root), schemaVersion, atOrBefore],
+  });
+  return rows[0] && snapshotOf(rows[0]);
+}
+
+/** An event as a scan of the log finds it. */
+export interface LogEvent extends Measured {
+  position: number;
+  unitId: Uint8Array;
+  stream: number;
+  key: StreamKey;
+  correlationId: string;
+}
+
+export interface Scan {
+  after: number;
+  to: number;
+  /** Ends after the event that exceeds it. */
+  maxBytes: number;
+  tenant: string | undefined;
+  domains: readonly string[] | undefined;
+  /** With it: at most so many. */
+  correlation: { id: string; limit: number } | undefined;
+}
+
+/** In order of positions, and where the log ends. */
+export async function scanLog(
+  connection: Connection,
+  sql: LogSql,
+  scan: Scan,
+): Promise<{ head: number; events: LogEvent[] }> {
+  const { after, to, maxBytes, tenant, domains, correlation } = scan;
+  const values = [after, to, maxBytes, tenant ?? null, domains ?? null];
+  const rows = await connection.query<unknown[]>(
+    correlation === undefined
+      ? { name: 'scan_log', text: sql.scanLog, values }
+      : { name: 'scan_correlation', text: sql.scanCorrelation, values: [...values, correlation.id, correlation.limit] },
+  );
+  const events: LogEvent[] = [];
+  for (const row of rows) {
+    const event = eventAt(row, 1);
+    if (event === undefined) continue;
+    const [stream, tenant, domain, root, correlationId] = row.slice(1 + EVENT_COLUMNS) as [
+      number,
+      string,
+      string,
+      Uint8Array,
+      string,
+    ];
+    const key = { tenant, domain, root };
+    events.push({ ...measured(event), position: event[0], unitId: event[2], stream, key, correlationId });
+  }
+  return { head: rows[0]![0] as number, events };
+}
+
+/** The first position of the table of times at which the log had reached the time, that table's last one, and the log's end. */
+export async function findTimes(
+  connection: Connection,
+  sql: LogSql,
+  timeMicros: number,
+): Promise<{ since: number | undefined; last: number; end: number }> {
+  const rows = await connection.query<[number | null, number | null, number]>({
+    name: 'find_times',
+    text: sql.findTimes,
+    values: [timeMicros],
+  });
+  const [since, last, end] = rows[0]!;
+  return { since: since ?? undefined, last: last ?? 0, end };
+}
+
+/** The first event of the time or later. Looks at all of them up to it. */
+export async function findEventSince(
+  connection: Connection,
+  sql: LogSql,
+  after: number,
+  to: number,
+  timeMicros: number,
+): Promise<number | undefined> {
+  const rows = await connection.query<[number]>({
+    name: 'find_event_since',
+    text: sql.findEventSince,
+    values: [after, to, timeMicros],
+  });
+  return rows[0]?.[0];
+}
+
+/** Sorts behind every tenant and every domain: those are ASCII. */
+const LAST = '\u{10ffff}';
+
+export async function listStreams(
+  connection: Connection,
+  sql: LogSql,
+  list: { tenant?: string; domain?: string; after?: StreamKey; limit: number },
+): Promise<StreamHead[]> {
+  const { tenant, domain, after, limit } = list;
+  const begin = { tenant: tenant ?? '', domain: tenant === undefined ? '' : (domain ?? ''), root: new Uint8Array(0) };
+  const from = after !== undefined && afterBegin(after, begin) ? after : begin;
+  const upTo = tenant === undefined ? [LAST, LAST] : [tenant, domain ?? LAST];
+  const rows = await connection.query<[string, string, Uint8Array, number]>({
+    name: 'list_streams',
+    text: sql.listStreams,
+    values: [from.tenant, from.domain, bytea(from.root), upTo[0], upTo[1], domain ?? null, limit],
+  });
+  return rows.map(([tenant, domain, root, nextSequence]) => ({ stream: { tenant, domain, root }, nextSequence }));
+}
+
+function afterBegin(after: StreamKey, begin: StreamKey): boolean {
+  return after.tenant > begin.tenant || (after.tenant === begin.tenant && after.domain >= begin.domain);
+}
+
+export async function listSnapshots(
+  connection: Connection,
+  sql: LogSql,
+  after: SnapshotHead | undefined,
+  limit: number,
+): Promise<SnapshotHead[]> {
+  const rows = await connection.query<[string, string, Uint8Array, number, number]>({
+    name: 'list_snapshots',
+    text: sql.listSnapshots,
+    values: [
+      after?.stream.tenant ?? '',
+      after?.stream.domain ?? '',
+      bytea(after?.stream.root ?? new Uint8Array(0)),
+      after?.schemaVersion ?? -1,
+      after?.sequence ?? -1,
+      limit,
+    ],
+  });
+  return rows.map(([tenant, domain, root, sequence, schemaVersion]) => ({
+    stream: { tenant, domain, root },
+    sequence,
+    schemaVersion,
+  }));
+}
+
+export async function findOutcome(
+  connection: Connection,
+  sql: LogSql,
+  key: OutcomeKey,
+): Promise<StoredOutcome | undefined> {
+  const rows = await connection.query<[Uint8Array, Uint8Array, Uint8Array, number]>({
+    name: 'find_outcome',
+    text: sql.findOutcome,
+    values: [key.tenant, key.kind, key.key],
+  });
+  const row = rows[0];
+  return row && { hash: row[0], body: row[1], unitId: row[2], position: row[3] };
+}
+
+export async function listOutcomes(
+  connection: Connection,
+  sql: LogSql,
+  list: { tenant: string; correlationId: string; after?: ListedOutcome; limit: number },
+): Promise<ListedOutcome[]> {
+  const { tenant, correlationId, after, limit } = list;
+  const rows = await connection.query<[OutcomeKey['kind'], string, Uint8Array, Uint8Array, Uint8Array, number]>({
+    name: 'list_outcomes',
+    text: sql.listOutcomes,
+    values: [tenant, correlationId, after?.position ?? -1, after?.kind ?? '', after?.key ?? '', limit],
+  });
+  return rows.map(([kind, key, hash, body, unitId, position]) => ({ tenant, kind, key, hash, body, unitId, position }));
+}
+
+/** Bytes as the driver takes them: without copying. */
+export function bytea(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,172 @@
+// The reads that take more than one statement. What they read never changes, so that each is of one instant all the same.
+
+import { type EventBook, type EventPage, typeName } from '../../model/book.ts';
+import type { LogFilter } from '../../model/filter.ts';
+import type { StreamKey } from '../../model/stream.ts';
+import type { LogBooks, OpenStream, ReadLog, StreamOpening, StreamPages, StreamRange } from '../../store.ts';
+import { collectBooks } from '../books.ts';
+import type { Connection } from './connect.ts';
+import type { LogEvent, LogSql, Measured, Scan } from './queries.ts';
+import * as queries from './queries.ts';
+
+/** Of a stream, by the first statement; each further one asks for four times as many. */
+const PAGES_FIRST = 256;
+
+export async function openStream(
+  connection: Connection,
+  sql: LogSql,
+  key: StreamKey,
+  open: OpenStream,
+): Promise<StreamOpening> {
+  const { from, snapshotVersion: version, outcomeKey, maxBytes } = open;
+  const ask = { from, version, outcomeKey, maxBytes, maxPages: PAGES_FIRST };
+  const opening = await queries.openStream(connection, sql, key, ask);
+  const { newest, nextSequence, start } = opening;
+  const pages = new Pages(maxBytes);
+  if (pages.take(opening.pages) && start + PAGES_FIRST < nextSequence) {
+    await readPages(connection, sql, key, { from: start + PAGES_FIRST, to: nextSequence - 1 }, pages);
+  }
+  return {
+    pages: pages.taken,
+    nextSequence,
+    snapshot: from > 0 ? undefined : newest,
+    snapshotNext: newest === undefined ? 0 : newest.sequence + 1,
+    from: start,
+    lastCreatedAtMicros: opening.lastCreatedAt,
+    outcome: opening.outcome,
+  };
+}
+
+export async function readStream(
+  connection: Connection,
+  sql: LogSql,
+  key: StreamKey,
+  range: StreamRange,
+): Promise<StreamPages> {
+  const { from, to = Number.MAX_SAFE_INTEGER, maxBytes } = range;
+  const pages = new Pages(maxBytes);
+  const nextSequence = await readPages(connection, sql, key, { from, to }, pages);
+  return { pages: pages.taken, nextSequence };
+}
+
+/** Returns the stream's next sequence, as it was at the first statement: nothing beyond it is taken. */
+async function readPages(
+  connection: Connection,
+  sql: LogSql,
+  key: StreamKey,
+  range: { from: number; to: number },
+  into: Pages,
+): Promise<number> {
+  let { from, to } = range;
+  let next: number | undefined;
+  for (let count = PAGES_FIRST; ; count *= 4) {
+    const end = Math.min(to, from + count - 1);
+    const part = await queries.scanStream(connection, sql, key, { from, to: end, maxBytes: into.leftBytes });
+    next ??= part.nextSequence;
+    to = Math.min(to, next - 1);
+    if (!into.take(part.pages) || end >= to) return next;
+    from = end + 1;
+  }
+}
+
+/** Pages until a limit of bytes, which the first one may exceed. */
+class Pages {
+  readonly taken: EventPage[] = [];
+  leftBytes: number;
+
+  constructor(maxBytes: number) {
+    this.leftBytes = maxBytes;
+  }
+
+  /** False when the limit was reached. */
+  take(pages: readonly Measured[]): boolean {
+    for (const { page, bytes } of pages) {
+      if (this.taken.length > 0 && bytes > this.leftBytes) return false;
+      this.leftBytes -= bytes;
+      this.taken.push(page);
+    }
+    return this.leftBytes > 0 || this.taken.length === 0;
+  }
+}
+
+/**
+ * Positions have no gaps, so a range of them is a number of events. Where a range or a limit of bytes may have cut a book, the
+ * book is left for the next read; when it is the only one, more is read.
+ */
+export async function readLog(connection: Connection, sql: LogSql, read: ReadLog): Promise<LogBooks> {
+  const { after, filter, maxEvents } = read;
+  const to = read.to ?? Number.MAX_SAFE_INTEGER;
+  let events = maxEvents;
+  let maxBytes = read.maxBytes;
+  for (;;) {
+    const asked = rangeOf(read, to, events, maxBytes);
+    const { head, events: found } = await queries.scanLog(connection, sql, asked);
+    const end = Math.min(to, head);
+    const { correlation } = asked;
+    const bytes = found.reduce((sum, event) => sum + event.bytes, 0);
+    const cutByBytes = bytes > maxBytes;
+    const cutByCount = correlation === undefined ? asked.to < end : found.length >= correlation.limit;
+    const last = found.at(-1)?.position ?? after;
+    // Everything up to here was looked at.
+    const looked = cutByBytes || (cutByCount && correlation !== undefined) ? last : Math.min(asked.to, end);
+    const open = cutByBytes || (cutByCount && last === looked);
+    const whole = open && found.length > 0 ? withoutLastBook(found) : found;
+    if (whole.length === 0 && found.length > 0) {
+      events = events * 4 + 128;
+      maxBytes = maxBytes * 4 + (1 << 20);
+      continue;
+    }
+    const through = whole.length < found.length ? found[whole.length]!.position - 1 : looked;
+    const collected = collectBooks(whole, read, through, (book) => wanted(filter, book));
+    return { books: collected.books.map(bookOf), through: Math.max(after, collected.through) };
+  }
+}
+
+function rangeOf(read: ReadLog, to: number, events: number, maxBytes: number): Scan {
+  const { tenant, domains, correlationId } = read.filter;
+  const correlation = correlationId === undefined ? undefined : { id: correlationId, limit: events + 1 };
+  return {
+    after: read.after,
+    to: correlation === undefined ? Math.min(to, read.after + events) : to,
+    maxBytes,
+    tenant,
+    domains,
+    correlation,
+  };
+}
+
+function withoutLastBook(events: readonly LogEvent[]): readonly LogEvent[] {
+  const last = events.at(-1)!;
+  let count = events.length;
+  while (count > 0 && sameBook(events[count - 1]!, last)) count--;
+  return events.slice(0, count);
+}
+
+function sameBook(a: LogEvent, b: LogEvent): boolean {
+  return a.stream === b.stream && Buffer.compare(a.unitId, b.unitId) === 0;
+}
+
+/** The types; the rest of the filter is the statement's. */
+function wanted({ types }: LogFilter, book: readonly LogEvent[]): boolean {
+  return types === undefined || book.some(({ page }) => types.includes(typeName(page.event!.typeUrl)));
+}
+
+function bookOf(events: readonly LogEvent[]): EventBook {
+  const { key, correlationId } = events[0]!;
+  const pages = events.map(({ page }) => page);
+  return {
+    cover: { root: { value: key.root }, domain: key.domain, correlationId, tenant: key.tenant },
+    snapshot: undefined,
+    pages,
+    nextSequence: pages.at(-1)!.sequence + 1,
+    consistencyToken: '',
+  };
+}
+
+/** The table of times says between which two of its rows the first event since the time lies, or that it lies behind them all. */
+export async function positionBefore(connection: Connection, sql: LogSql, timeMicros: number): Promise<number> {
+  const { since, last, end } = await queries.findTimes(connection, sql, timeMicros);
+  const after = since === undefined ? last : since - queries.TIMES_EVERY;
+  const first = await queries.findEventSince(connection, sql, after, since ?? end, timeMicros);
+  return first === undefined ? end : first - 1;
+}
