@@ -3,6 +3,7 @@
 
 import { type EventPage, pageBytes, payloadBytes, type Snapshot } from '../model/book.ts';
 import { TransientMap } from '../transient-map.ts';
+import { own, pins } from './own-bytes.ts';
 
 export interface CacheLimits {
   hotCacheBytes: number;
@@ -146,7 +147,6 @@ function sizeOf(snapshot: Snapshot | undefined, pages: readonly EventPage[]): nu
   return bytes;
 }
 
-/** A page that does not keep a whole frame of the network, or chunk of the store, alive for the sake of its few bytes. */
 function compact(page: EventPage): EventPage {
   const event = page.event!;
   if (!pins(event.value) && !pins(page.unitId)) return page;
@@ -156,13 +156,4 @@ function compact(page: EventPage): EventPage {
 function compactSnapshot(snapshot: Snapshot): Snapshot {
   const state = snapshot.state!;
   return pins(state.value) ? { ...snapshot, state: { typeUrl: state.typeUrl, value: own(state.value) } } : snapshot;
-}
-
-function pins(bytes: Uint8Array): boolean {
-  return bytes.buffer.byteLength > bytes.length * 2 + 8192;
-}
-
-/** Not Buffer.from, whose copies are views into a large pool. */
-function own(bytes: Uint8Array): Uint8Array {
-  return pins(bytes) ? new Uint8Array(bytes) : bytes;
 }

@@ -8,19 +8,12 @@ import { type Cover, type EventBook, type EventPage, pageBytes } from '../model/
 import { counts } from '../model/failure.ts';
 import { orderingKey } from '../model/ordering.ts';
 import { retryDelayMs } from '../model/retry.ts';
-import { Window, type Windowed } from '../model/window.ts';
-import type { AcquiredPartition, OrderingKey, ParkedKey, PartitionKey, ProjectionRow, Unit } from '../store.ts';
+import type { AcquiredPartition, OrderingKey, ParkedKey, PartitionKey, Unit, WorkPart } from '../store.ts';
 import { TransientMap } from '../transient-map.ts';
 import { Parking } from './parking.ts';
 import type { DeliveryParts, SubscriptionContext } from './parts.ts';
+import { type EventItem, Progress } from './progress.ts';
 import { commitStubbornly, Fenced, readStubbornly } from './units.ts';
-
-/** Consecutive pages of one lane that came in one book. */
-interface EventItem extends Windowed {
-  readonly kind: 'events';
-  readonly cover: Cover;
-  readonly pages: EventPage[];
-}
 
 /** A timer that fired, or a rejection: it lies nowhere in the log. */
 interface TriggerItem {
@@ -45,17 +38,6 @@ export interface Lane {
   uncounted: number;
 }
 
-/** Handled, and not stored yet: of projectors, whose units hold many. */
-interface Handled {
-  items: EventItem[];
-  effect: Effect;
-}
-
-/** The cursor of a projector moves so often, unless somebody waits for it. */
-const FLUSH_MS = 100;
-const HURRY_MS = 300;
-/** Rows that wait for it are not more than this. */
-const FLUSH_BYTES = 64 * 1024;
 /** After tries that nobody judged. */
 const UNCOUNTED = { tries: Infinity, minMs: 50, maxMs: 5000 };
 /** Of one process's history, which others may change between reading and storing. */
@@ -66,31 +48,19 @@ export class Partition {
   readonly epoch: number;
   readonly #parts: DeliveryParts;
   readonly #subscription: SubscriptionContext;
-  readonly #window: Window<EventItem>;
+  readonly #progress: Progress;
   readonly #lanes = new TransientMap<OrderingKey, Lane>();
   #ready: Lane[] = [];
   /** Lanes whose first event another generation has to handle before. */
   readonly #aside = new Set<Lane>();
   readonly #parking: Parking;
-  /** Stored done marks that the cursor has not passed. */
-  readonly #done: Set<number>;
   /** By key: events up to here that are not done were not wanted when their turn was. */
   readonly #passed: ReadonlyMap<OrderingKey, number>;
-  /** Handled beyond the cursor, stored or with nothing to store. */
-  readonly #beyond = new Set<number>();
   /** What lies between the cursor and here may have been in hand when the owner before us died; so many pages of it. */
   readonly #doubtfulThrough: number;
   #doubtfulPages: number;
   /** Keys of these events, and where they begin: held until they are parked. */
   readonly #doubtful = new Map<OrderingKey, number>();
-  #position: number;
-  #handled: Handled[] = [];
-  #handledBytes = 0;
-  /** One unit at a time moves the cursor. */
-  #moving: Promise<void> | undefined;
-  #flushTimer: { cancel(): void } | undefined;
-  #flushedMs = -Infinity;
-  #hurriedUntilMs = 0;
   #inHand = 0;
   #wantsRoom: (() => void)[] = [];
   #idle: (() => void)[] = [];
@@ -116,11 +86,8 @@ export class Partition {
     this.epoch = epoch;
     this.#parts = parts;
     this.#subscription = subscription;
-    this.#position = position;
-    this.#window = new Window(position);
-    this.#done = new Set(found.done);
+    this.#progress = new Progress(parts, subscription, this, { position, done: found.done });
     this.#passed = found.passed;
-    for (const done of found.done) this.#beyond.add(done);
     this.#doubtfulThrough = found.head;
     this.#doubtfulPages = found.died ? 2 * parts.limits.partitionConcurrency : 0;
     this.#parking = new Parking(parts, subscription, this, found.parked, found.died);
@@ -128,12 +95,12 @@ export class Partition {
 
   /** Everything up to here is finished, and that is stored. */
   get position(): number {
-    return this.#position;
+    return this.#progress.position;
   }
 
   /** Everything up to here was offered. */
   get scanned(): number {
-    return this.#window.scanned;
+    return this.#progress.scanned;
   }
 
   get parked(): Parking {
@@ -163,8 +130,12 @@ export class Partition {
   }
 
   get full(): boolean {
-    const { limits } = this.#parts;
-    return this.#window.events >= limits.partitionWindowEvents || this.#window.bytes >= limits.partitionWindowBytes;
+    return this.#progress.full;
+  }
+
+  /** Hardly anything is in hand. */
+  get dry(): boolean {
+    return this.#inHand <= 1 && this.#ready.length === 0;
   }
 
   /** Resolves when there is room for more, or never again. */
@@ -182,30 +153,30 @@ export class Partition {
     const passed = this.#passed.get(key) ?? 0;
     const mine = pages.filter(
       ({ position }) =>
-        position > this.#window.scanned &&
+        position > this.#progress.scanned &&
         position > passed &&
-        !this.#done.has(position) &&
+        !this.#progress.isDone(position) &&
         !this.#parking.owns(key, position),
     );
     if (mine.length > 0) {
       const lane = this.#lane(key);
       for (const item of this.#itemsOf(cover, mine)) {
-        this.#window.add(item);
+        this.#progress.add(item);
         lane.queue.push(item);
         this.#doubt(lane, item);
       }
       this.#enlist(lane);
     }
-    this.#window.scannedTo(pages.at(-1)!.position);
+    this.#progress.scannedTo(pages.at(-1)!.position);
     this.#parkDoubtful();
   }
 
   /** Nothing up to here is wanted, apart from what was offered. */
   scannedTo(position: number): void {
     if (this.#stopped) return;
-    this.#window.scannedTo(position);
+    this.#progress.scannedTo(position);
     this.#parkDoubtful();
-    this.#scheduleFlush();
+    this.#progress.schedule();
   }
 
   /** Something of a process that no event brought. Resolves when it is handled; rejects with what is to be retried by its own row. */
@@ -220,13 +191,12 @@ export class Partition {
 
   /** The event is handled, or the key's retry lane has it. What is parked is not handled: ask `parked`. */
   hasHandled(position: number): boolean {
-    return position <= this.#position || this.#beyond.has(position);
+    return this.#progress.hasHandled(position);
   }
 
-  /** Somebody waits, and says so again more often than every HURRY_MS: what is handled is stored without delay. */
+  /** Somebody waits: what is handled is stored without delay. */
   hurry(): void {
-    this.#hurriedUntilMs = this.#parts.runtime.monotonicMs() + HURRY_MS;
-    this.#flush();
+    this.#progress.hurry();
   }
 
   /** Starts what may start now. */
@@ -242,7 +212,7 @@ export class Partition {
       else if (this.#mayHandle(lane.queue[0]!)) void this.#run(lane);
       else this.#aside.add(lane);
     }
-    if (this.#aside.size > 0) this.#wake();
+    if (this.#aside.size > 0) this.wake();
     if (this.#subscription.mayStart()) this.#parking.pump();
   }
 
@@ -262,7 +232,7 @@ export class Partition {
     } finally {
       this.#inHand--;
       this.#subscription.ended();
-      this.#wake();
+      this.wake();
     }
   }
 
@@ -277,7 +247,7 @@ export class Partition {
     if (lane !== undefined && head !== undefined && !this.#parking.holds(key)) {
       lane.suspect = false;
       if (head.kind === 'trigger') return this.#enlist(lane);
-      await this.#storeHandled();
+      await this.#progress.storeHandled();
       await this.#parking.parkSuspect(key, head.first, 1);
       await this.#parking.run(key, { exclusive: true, written: true });
       return;
@@ -288,9 +258,8 @@ export class Partition {
 
   /** Resolves when nothing is in hand and what was handled is stored. */
   async settled(): Promise<void> {
-    while (!this.#stopped && (this.#inHand > 0 || this.#handled.length > 0 || this.#moving !== undefined)) {
-      this.#flush();
-      await (this.#moving ?? new Promise<void>((resolve) => this.#idle.push(resolve)));
+    while (!this.#stopped && (this.#inHand > 0 || this.#progress.storing)) {
+      await (this.#progress.storeSome() ?? new Promise<void>((resolve) => this.#idle.push(resolve)));
     }
   }
 
@@ -306,19 +275,13 @@ export class Partition {
   }
 
   /** Whoever takes the partition next does not repeat what was finished out of order. */
-  async markFinished(): Promise<void> {
-    const work = emptyWork();
-    for (const position of this.#beyond) {
-      if (position > this.#position && !this.#done.has(position)) work.done.push({ partition: this.key, position });
-    }
-    if (this.#stopped || work.done.length === 0) return;
-    work.fences.push({ partition: this.key, epoch: this.epoch });
-    await this.commit(this.#unitOf(work));
+  markFinished(): Promise<void> {
+    return this.#progress.markFinished();
   }
 
   /** Everything that was offered is finished and stored. */
   get drained(): boolean {
-    return this.#position >= this.#window.scanned;
+    return this.#progress.drained;
   }
 
   /** Nothing new begins; what is in hand goes on. */
@@ -343,12 +306,10 @@ export class Partition {
     this.close();
     this.#stopped = true;
     this.#stopping.abort(new Fenced('the partition is not held any more'));
-    this.#flushTimer?.cancel();
+    this.#progress.stop();
     for (const lane of this.#lanes.values()) {
       for (const item of lane.queue) if (item.kind === 'trigger') item.reject(new Fenced('the partition was given up'));
     }
-    for (const { effect } of this.#handled) effect.dropped();
-    this.#handled = [];
     this.#lanes.clear();
     this.#aside.clear();
     this.#ready = [];
@@ -362,20 +323,14 @@ export class Partition {
       key,
       attempt,
       replaying,
-      scanned: this.#window.scanned,
+      scanned: this.#progress.scanned,
       signal: this.#stopping.signal,
     };
   }
 
   /** Waits for its turn to move the cursor, and moves it to the end of the finished prefix in the unit that is given. */
-  async moveCursor(unitOf: (cursors: NonNullable<Unit['work']>['cursors']) => Unit): Promise<void> {
-    while (this.#moving !== undefined) await this.#moving;
-    if (this.#stopped) throw new Fenced('the partition is not held any more');
-    await this.#move(async () => {
-      const to = this.#window.prefix;
-      await this.commit(unitOf([{ partition: this.key, epoch: this.epoch, from: this.#position, to }]));
-      this.#moved(to);
-    });
+  moveCursor(unitOf: (cursors: WorkPart['cursors']) => Unit): Promise<void> {
+    return this.#progress.moveCursor(unitOf);
   }
 
   /** Throws Fenced, or a DaybookError for a unit that the store cannot hold; a store that is away is waited for. */
@@ -401,12 +356,12 @@ export class Partition {
   passOver(key: OrderingKey): void {
     const lane = this.#lanes.get(key);
     if (lane === undefined) return;
-    for (const item of lane.queue) if (item.kind === 'events') this.#window.finish(item);
+    for (const item of lane.queue) if (item.kind === 'events') this.#progress.passOver(item);
     lane.queue = lane.queue.filter((item) => item.kind === 'trigger');
     lane.held = false;
     this.#forgetEmpty(lane);
-    this.#scheduleFlush();
-    this.#wake();
+    this.#progress.schedule();
+    this.wake();
   }
 
   /** A fenced unit: somebody else holds the partition, or only a row has changed. */
@@ -479,7 +434,7 @@ export class Partition {
       this.#subscription.ended();
       this.#enlist(lane);
       this.#forgetEmpty(lane);
-      this.#wake();
+      this.wake();
       this.#subscription.kick(this);
     }
   }
@@ -535,53 +490,16 @@ export class Partition {
 
   /** False: the expectation of the unit does not hold, handle it again. */
   async #keep(lane: Lane, items: EventItem[], effect: Effect | undefined): Promise<boolean> {
-    if (effect === undefined || this.#subscription.storesLater) {
-      lane.queue.splice(0, items.length);
-      if (effect === undefined) this.#finish(items);
-      else this.#addHandled({ items, effect });
-      this.#scheduleFlush();
-      return true;
-    }
-    // Its own cursor move when nothing is before it and nobody moves the cursor; else a mark.
-    const to = this.#moving === undefined ? this.#window.prefixWith(new Set(items)) : 0;
-    const moves = to >= items.at(-1)!.last;
-    const work = { ...emptyWork(), ...effect.work };
-    if (moves) work.cursors.push({ partition: this.key, epoch: this.epoch, from: this.#position, to });
+    const taken = () => void lane.queue.splice(0, items.length);
+    let kept = true;
+    if (effect !== undefined && !this.#subscription.storesLater) kept = await this.#progress.keep(items, effect, taken);
     else {
-      work.fences.push({ partition: this.key, epoch: this.epoch });
-      for (const page of items.flatMap(({ pages }) => pages)) {
-        work.done.push({ partition: this.key, position: page.position });
-      }
+      taken();
+      if (effect === undefined) this.#progress.finish(items);
+      else this.#progress.keepLater(items, effect);
     }
-    const { appends, expectations, snapshots } = effect;
-    const unit = { unitId: this.#parts.runtime.uuid(), appends, expectations, snapshots, outcomes: [], work };
-    const store = async () => {
-      const result = await this.#committed(unit, effect);
-      if (!result) return false;
-      lane.queue.splice(0, items.length);
-      this.#finish(items);
-      if (moves) this.#moved(to);
-      else for (const { position } of work.done) this.#done.add(position);
-      this.#subscription.stored(effect, work.outboxAdded, work.timers);
-      return true;
-    };
-    const kept = moves ? await this.#move(store) : await store();
-    this.#scheduleFlush();
+    this.#progress.schedule();
     return kept;
-  }
-
-  /** False: a conflict. Fenced ends the partition when it is not held any more. */
-  async #committed(unit: Unit, effect: Effect): Promise<boolean> {
-    try {
-      await this.commit(unit);
-      effect.committed();
-      return true;
-    } catch (error) {
-      effect.dropped();
-      if (error instanceof Fenced && error.conflict) return false;
-      if (await this.lost(error)) return false;
-      throw error;
-    }
   }
 
   async #runTrigger(lane: Lane, item: TriggerItem): Promise<void> {
@@ -650,16 +568,8 @@ export class Partition {
     item: EventItem,
     failure: { attempts: number; delayMs: number; reason: string; message: string; state?: 'retrying' | 'dead' },
   ): Promise<void> {
-    await this.#storeHandled();
+    await this.#progress.storeHandled();
     await this.#parking.park(lane.key, item.first, failure);
-  }
-
-  /** What was handled before a key is parked is stored before it. */
-  async #storeHandled(): Promise<void> {
-    while (!this.#stopped && (this.#handled.length > 0 || this.#moving !== undefined)) {
-      this.#flush();
-      await this.#moving;
-    }
   }
 
   /** Held until it is known to the store that it may have been in hand. */
@@ -672,7 +582,7 @@ export class Partition {
 
   /** When all of them have been offered. */
   async #parkDoubtful(): Promise<void> {
-    const more = this.#doubtfulPages > 0 && this.#window.scanned < this.#doubtfulThrough;
+    const more = this.#doubtfulPages > 0 && this.#progress.scanned < this.#doubtfulThrough;
     if (more || this.#doubtful.size === 0) return;
     this.#doubtfulPages = 0;
     const places = new Map(this.#doubtful);
@@ -686,134 +596,26 @@ export class Partition {
     this.#subscription.kick(this);
   }
 
-  #finish(items: EventItem[]): void {
-    for (const item of items) {
-      for (const { position } of item.pages) if (position > this.#position) this.#beyond.add(position);
-      this.#window.finish(item);
-    }
-    this.#wake();
+  /** What came of it cannot be stored. */
+  async park(item: EventItem, error: DaybookError): Promise<void> {
+    const key = orderingKey(this.#subscription.ordering, item.cover);
+    const { state, delayMs } = this.#parking.after(1);
+    this.#subscription.failed(key, item.first, error, state === 'dead');
+    const { reason, message } = error;
+    await this.#parking.park(key, item.first, { attempts: 1, delayMs, reason, message, state });
   }
 
-  #addHandled(handled: Handled): void {
-    this.#handled.push(handled);
-    for (const { payload } of handled.effect.work.projections) this.#handledBytes += 200 + (payload?.value.length ?? 0);
-    if (this.#handledBytes > FLUSH_BYTES) this.#flush();
-  }
-
-  #scheduleFlush(): void {
-    if (this.#flushTimer !== undefined || this.#moving !== undefined || this.#stopped) return;
-    if (this.#handled.length === 0 && this.#window.prefix <= this.#position) return;
-    const dry = this.#inHand <= 1 && this.#ready.length === 0;
-    const now = this.#parts.runtime.monotonicMs();
-    const restMs = dry && now < this.#hurriedUntilMs ? 0 : this.#flushedMs + FLUSH_MS - now;
-    this.#flushTimer = this.#parts.runtime.after(dry ? Math.max(0, restMs) : FLUSH_MS, () => {
-      this.#flushTimer = undefined;
-      this.#flush();
-    });
-  }
-
-  #flush(): void {
-    this.#flushTimer?.cancel();
-    this.#flushTimer = undefined;
-    if (this.#moving !== undefined || this.#stopped) return;
-    if (this.#handled.length === 0 && this.#window.prefix <= this.#position) return;
-    this.#flushedMs = this.#parts.runtime.monotonicMs();
-    const handled = this.#handled;
-    this.#handled = [];
-    this.#handledBytes = 0;
-    void this.#move(() => this.#store(handled)).catch(async (thrown) => {
-      if (this.#stopped) return;
-      const error = asDaybookError(thrown);
-      if (thrown instanceof DaybookError) await this.#storeInHalves(handled).catch(() => {});
-      if (!this.#stopped) this.#subscription.restart(this, error);
-    });
-  }
-
-  /** The store cannot hold something of this: the culprit is parked, the rest is stored or handled again. */
-  async #storeInHalves(handled: Handled[]): Promise<void> {
-    try {
-      await this.#store(handled);
-    } catch (thrown) {
-      if (!(thrown instanceof DaybookError) || this.#stopped) throw thrown;
-      const half = handled.length >>> 1;
-      if (half > 0) {
-        await this.#storeInHalves(handled.slice(0, half));
-        return this.#storeInHalves(handled.slice(half));
-      }
-      const item = handled[0]!.items[0]!;
-      const key = orderingKey(this.#subscription.ordering, item.cover);
-      const { state, delayMs } = this.#parking.after(1);
-      this.#subscription.failed(key, item.first, thrown, state === 'dead');
-      const { reason, message } = thrown;
-      await this.#parking.park(key, item.first, { attempts: 1, delayMs, reason, message, state });
-      // What follows was made from what cannot be stored: it is handled again.
-      throw new Fenced('a key was parked');
-    }
-  }
-
-  #unitOf(work: NonNullable<Unit['work']>): Unit {
-    const nothing = { appends: [], expectations: [], snapshots: [], outcomes: [] };
-    return { unitId: this.#parts.runtime.uuid(), ...nothing, work };
-  }
-
-  /** Rows of what was handled, in the unit that moves the cursor or marks what lies beyond. */
-  async #store(handled: Handled[]): Promise<void> {
-    const items = handled.flatMap((each) => each.items);
-    const to = this.#window.prefixWith(new Set(items));
-    const work = emptyWork();
-    if (to > this.#position) work.cursors.push({ partition: this.key, epoch: this.epoch, from: this.#position, to });
-    else work.fences.push({ partition: this.key, epoch: this.epoch });
-    const rows = new Map<string, ProjectionRow>();
-    for (const { items: own, effect } of handled) {
-      for (const row of effect.work.projections) rows.set(`${row.tenant}\0${row.key}`, row);
-      if (effect.work.projections.length === 0 || own.at(-1)!.last <= to) continue;
-      for (const { position } of own.flatMap(({ pages }) => pages)) {
-        if (position > to) work.done.push({ partition: this.key, position });
-      }
-    }
-    work.projections.push(...rows.values());
-    if (work.cursors.length + rows.size > 0) {
-      try {
-        await this.commit(this.#unitOf(work));
-      } catch (error) {
-        for (const { effect } of handled) effect.dropped();
-        await this.lost(error);
-        throw error;
-      }
-    }
-    for (const { effect } of handled) {
-      effect.committed();
-      this.#subscription.stored(effect, [], []);
-    }
-    for (const { position } of work.done) this.#done.add(position);
-    this.#finish(items);
-    if (to > this.#position) this.#moved(to);
-    this.#subscription.progressed();
-  }
-
-  async #move<T>(work: () => Promise<T>): Promise<T> {
-    const running = work();
-    const over = running.then(
-      () => {},
-      () => {},
-    );
-    this.#moving = over.then(() => {
-      this.#moving = undefined;
-      this.#scheduleFlush();
-      this.#wake();
-    });
-    return running;
-  }
-
-  #moved(to: number): void {
-    this.#position = to;
-    for (const position of this.#beyond) if (position <= to) this.#beyond.delete(position);
-    for (const position of this.#done) if (position <= to) this.#done.delete(position);
+  /** The cursor is here now. */
+  moved(to: number): void {
     this.#parking.drainedThrough(to);
-    this.#subscription.progressed();
   }
 
-  #wake(): void {
+  restart(error: DaybookError): void {
+    this.#subscription.restart(this, error);
+  }
+
+  /** Whoever waits for room, or for nothing to be in hand, goes on. */
+  wake(): void {
     if (!this.full) for (const resolve of this.#wantsRoom.splice(0)) resolve();
     if (this.#inHand === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }

@@ -19,7 +19,7 @@ import type {
   WorkPart,
 } from '../store.ts';
 import { type DispatchContext, Dispatcher } from './dispatcher.ts';
-import { Feed } from './feed.ts';
+import { Feeds } from './feeds.ts';
 import type { LogTail } from './log-tail.ts';
 import { Partition } from './partition.ts';
 import type { RetryKind, SubscriptionContext } from './parts.ts';
@@ -85,8 +85,7 @@ export class Subscription implements SubscriptionContext, DispatchContext {
   #definition: SubscriptionDefinition;
   #reactor: Reactor | undefined;
   readonly #held = new Map<number, Held>();
-  #main: Feed | undefined;
-  #lag: Feed | undefined;
+  readonly #feeds: Feeds;
   #inHand = 0;
   /** Who wants to be tried alone, in order. */
   readonly #suspects = new Map<string, { partition: Partition; key: OrderingKey }>();
@@ -114,6 +113,7 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     this.ordering = orderingOf(this.reactorKind, definition.kind === 'projector' && definition.partitions === 1);
     this.storesLater = definition.kind === 'projector';
     this.#suspension = new Suspension(parts.limits);
+    this.#feeds = new Feeds(parts, () => this.#feedOptions());
   }
 
   /** For people; the newest generation is the one that counts. */
@@ -160,7 +160,8 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     const before = this.#definition;
     this.#definition = definition;
     this.#reactor = reactor;
-    if (String([before.domains, before.types]) !== String([definition.domains, definition.types])) this.#restartFeeds();
+    if (String([before.domains, before.types]) !== String([definition.domains, definition.types]))
+      this.#feeds.restart();
     this.kickAll();
   }
 
@@ -197,7 +198,7 @@ export class Subscription implements SubscriptionContext, DispatchContext {
       });
       fresh.push(partition);
     }
-    this.#join(fresh);
+    this.#feeds.join(fresh);
     this.kickAll();
   }
 
@@ -227,7 +228,7 @@ export class Subscription implements SubscriptionContext, DispatchContext {
         const held = this.#held.get(number);
         if (held === undefined) return;
         const { partition, dispatcher, timers } = held;
-        this.#leaveFeeds(partition);
+        this.#feeds.leave(partition);
         timers?.stop();
         partition.close();
         try {
@@ -249,14 +250,13 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     this.#stopped = true;
     this.#probe?.cancel();
     for (const { partition } of this.#held.values()) this.#drop(partition);
-    this.#main?.stop();
-    this.#lag?.stop();
+    this.#feeds.stop();
   }
 
   /** Offers nothing new until everything that was offered is finished and stored: false when that does not come about. */
   async quiesce(until: () => boolean): Promise<boolean> {
     this.#holding = true;
-    const settled = () => this.#lag === undefined && this.partitions.every((partition) => partition.drained);
+    const settled = () => this.#feeds.together && this.partitions.every((partition) => partition.drained);
     while (!settled()) {
       if (until()) return false;
       for (const partition of this.partitions) partition.hurry();
@@ -432,7 +432,7 @@ export class Subscription implements SubscriptionContext, DispatchContext {
       held.dispatcher?.stop();
       held.timers?.stop();
     }
-    this.#leaveFeeds(partition);
+    this.#feeds.leave(partition);
     partition.stop();
   }
 
@@ -484,33 +484,10 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     this.#probe = undefined;
   }
 
-  // Feeds: one for the partitions that keep up, one for those that do not.
-
-  #join(partitions: readonly Partition[]): void {
-    const behind: Partition[] = [];
-    for (const partition of partitions) {
-      if (this.#main !== undefined && partition.scanned >= this.#main.position) {
-        this.#main.members.set(partition.key.partition, partition);
-      } else behind.push(partition);
-    }
-    if (behind.length === 0) return;
-    if (this.#main === undefined || this.#main.members.size === 0) {
-      this.#main?.stop();
-      this.#main = this.#open(behind);
-    } else this.#lagBehind(behind);
-  }
-
-  #lagBehind(partitions: readonly Partition[]): void {
-    const all = [...(this.#lag?.members.values() ?? []), ...partitions];
-    this.#lag?.stop();
-    this.#lag = this.#open(all);
-  }
-
-  #open(members: readonly Partition[]): Feed {
-    const after = members.reduce((least, { scanned }) => Math.min(least, scanned), Infinity);
+  #feedOptions() {
     const { domains, types } = this.#definition;
     const { components } = this.#parts;
-    const options = {
+    return {
       subscription: this,
       ordering: this.ordering,
       partitions: this.#definition.partitions,
@@ -521,52 +498,6 @@ export class Subscription implements SubscriptionContext, DispatchContext {
       }),
       limit: () => (this.predecessor?.active === true ? this.predecessor.end : Infinity),
       held: () => this.#holding,
-      onFull: (partition: Partition) => this.#detach(partition),
-      onAdvance: (feed: Feed) => this.#merge(feed),
     };
-    return new Feed(this.#parts, options, members, after).start();
-  }
-
-  /** It does not keep up with the others: they do not wait for it. */
-  #detach(partition: Partition): boolean {
-    const { partition: number } = partition.key;
-    if (this.#main?.members.get(number) !== partition || this.#main.members.size === 1) return false;
-    this.#main.members.delete(number);
-    this.#lagBehind([partition]);
-    return true;
-  }
-
-  /** Those that lagged behind have caught up. */
-  #merge(feed: Feed): void {
-    if (feed !== this.#lag || this.#main === undefined || feed.position < this.#main.position) return;
-    for (const [number, partition] of feed.members) this.#main.members.set(number, partition);
-    this.#lag = undefined;
-    feed.stop();
-  }
-
-  #leaveFeeds(partition: Partition): void {
-    const { partition: number } = partition.key;
-    for (const feed of [this.#main, this.#lag]) {
-      if (feed?.members.get(number) === partition) feed.members.delete(number);
-    }
-    if (this.#lag?.members.size === 0) {
-      this.#lag.stop();
-      this.#lag = undefined;
-    }
-    if (this.#main?.members.size === 0) {
-      this.#main.stop();
-      this.#main = this.#lag;
-      this.#lag = undefined;
-    }
-  }
-
-  /** The filter has changed: what was offered stays, what comes is read by the new one. */
-  #restartFeeds(): void {
-    const members = [this.#main, this.#lag].flatMap((feed) => [...(feed?.members.values() ?? [])]);
-    this.#main?.stop();
-    this.#lag?.stop();
-    this.#main = undefined;
-    this.#lag = undefined;
-    this.#join(members);
   }
 }
