@@ -18,7 +18,7 @@ const EVENTS = Number(process.argv[2] ?? 1_000_000);
 const RUNS = Number(process.argv[3] ?? 3);
 const AGGREGATES = 10_000;
 const CAPACITY_S = 8;
-const ALONE_S = 15;
+const ALONE_S = 40;
 /** A rebuild that ends sooner is not looked at for longer. */
 const DURING_S = 120;
 const IN_FLIGHT = 512;

@@ -28,6 +28,8 @@ interface Entry extends HotHistory {
 }
 
 const ENTRY_BYTES = 512;
+/** What a page takes beside its content: a dozen objects of the runtime, measured. */
+const PAGE_BYTES = 900;
 
 export class HotCache {
   readonly #limits: CacheLimits;
@@ -78,7 +80,7 @@ export class HotCache {
       let bytes = 0;
       for (const page of pages) {
         entry.pages.push(compact(page));
-        bytes += pageBytes(page);
+        bytes += keptBytes(page);
       }
       entry.nextSequence += pages.length;
       entry.lastCreatedAtMicros = createdAtMicros;
@@ -128,7 +130,7 @@ export class HotCache {
     let kept = ENTRY_BYTES;
     let first = entry.pages.length;
     while (first > 0) {
-      const bytes = pageBytes(entry.pages[first - 1]!);
+      const bytes = keptBytes(entry.pages[first - 1]!);
       if (kept + bytes > this.#limits.hotCacheAggregateBytes / 2) break;
       kept += bytes;
       first--;
@@ -141,9 +143,14 @@ export class HotCache {
   }
 }
 
+/** Of a page in memory. */
+export function keptBytes(page: EventPage): number {
+  return PAGE_BYTES + pageBytes(page);
+}
+
 function sizeOf(snapshot: Snapshot | undefined, pages: readonly EventPage[]): number {
   let bytes = snapshot === undefined ? 0 : payloadBytes(snapshot.state);
-  for (const page of pages) bytes += pageBytes(page);
+  for (const page of pages) bytes += keptBytes(page);
   return bytes;
 }
 

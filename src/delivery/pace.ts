@@ -8,7 +8,7 @@ const TICK_MS = 5;
 /** Without commands for so long, it does not rest: what is begun in a short gap is in the way of what comes after. */
 const QUIET_MS = 500;
 /** So much later than that, others had to wait. */
-const LATE_MS = 1;
+const LATE_MS = 0.5;
 const SLICE = { min: 4, max: 1024 };
 /** So many events are caught up with for each that is appended. */
 const AHEAD = 1.5;
@@ -47,7 +47,7 @@ export class Pace {
     this.#growth += (growth - this.#growth) / 8;
     await sleep(this.#runtime, TICK_MS, signal).catch(() => {});
     const lateMs = this.#runtime.monotonicMs() - begunMs - TICK_MS;
-    const slice = this.#slice * (lateMs > LATE_MS ? 0.9 : 1.02);
+    const slice = this.#slice * (lateMs > LATE_MS ? 0.8 : 1.01);
     this.#slice = Math.min(SLICE.max, Math.max(SLICE.min, AHEAD * this.#growth, slice));
   }
 }

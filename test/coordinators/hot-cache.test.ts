@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { HotCache, type HotHistory } from '../../src/coordinators/hot-cache.ts';
-import { type EventPage, pageBytes, payloadBytes, type Snapshot } from '../../src/model/book.ts';
+import { HotCache, type HotHistory, keptBytes } from '../../src/coordinators/hot-cache.ts';
+import { type EventPage, payloadBytes, type Snapshot } from '../../src/model/book.ts';
 import { any, eventPage } from '../support/books.ts';
 
 const TYPE = any('Deposited').typeUrl;
 const PAYLOAD_BYTES = 1000;
-const PAGE = pageBytes(page(0));
+const PAGE = keptBytes(page(0));
 const ROOMY = { hotCacheBytes: 1 << 20, hotCacheAggregateBytes: 1 << 20 };
 
 function page(sequence: number, value: Uint8Array = new Uint8Array(PAYLOAD_BYTES)): EventPage {
@@ -114,7 +114,7 @@ describe('bounds', () => {
             if (hot === undefined) continue;
             checkEntry(hot);
             bytes += 512 + (hot.snapshot === undefined ? 0 : payloadBytes(hot.snapshot.state));
-            for (const kept of hot.pages) bytes += pageBytes(kept);
+            for (const kept of hot.pages) bytes += keptBytes(kept);
           }
           assert.equal(cache.bytes, bytes);
         }
