@@ -18,9 +18,9 @@ const EVENTS = Number(process.argv[2] ?? 1_000_000);
 const RUNS = Number(process.argv[3] ?? 3);
 const AGGREGATES = 10_000;
 const CAPACITY_S = 8;
-const ALONE_S = 40;
+const ALONE_S = 30;
 /** A rebuild that ends sooner is not looked at for longer. */
-const DURING_S = 120;
+const DURING_S = 60;
 const IN_FLIGHT = 512;
 
 const runtime = systemRuntime();

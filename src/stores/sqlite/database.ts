@@ -21,7 +21,7 @@ export function openWriter(path: string): DatabaseSync {
       PRAGMA synchronous = FULL;
       PRAGMA fullfsync = ON;
       PRAGMA checkpoint_fullfsync = ON;
-      PRAGMA wal_autocheckpoint = 4000;
+      PRAGMA wal_autocheckpoint = 16000;
       PRAGMA journal_size_limit = 67108864;
       PRAGMA cache_size = -32768;
     `);
@@ -30,6 +30,25 @@ export function openWriter(path: string): DatabaseSync {
   } catch (error) {
     db.close();
     throw error;
+  }
+}
+
+/** Like the writer, and writes nothing of its own. */
+export function openFolder(path: string): DatabaseSync {
+  const db = new DatabaseSync(path, { timeout: BUSY_MS, enableForeignKeyConstraints: false });
+  db.exec('PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;');
+  return db;
+}
+
+/**
+ * Folds what is in the log of changes into the file. The writer does it by itself now and then, and makes everybody wait meanwhile; this
+ * leaves it little to do. Passive: nobody waits for it, and what somebody still reads is left for the next time.
+ */
+export function fold(db: DatabaseSync): void {
+  try {
+    db.exec('PRAGMA wal_checkpoint(PASSIVE)');
+  } catch {
+    // The disk is full, or away: the writer meets the same, and says so to those who asked for something.
   }
 }
 

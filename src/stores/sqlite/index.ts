@@ -1,5 +1,5 @@
-// The store in one file of SQLite, for one process. Two workers hold a connection each: a writer, which waits for the disk at
-// every commit, and a reader, which does not wait with it.
+// The store in one file of SQLite, for one process. Three workers hold a connection each: a writer, which waits for the disk at
+// every commit, a reader, which does not wait with it, and one that folds the log of changes into the file.
 
 import { mkdirSync } from 'node:fs';
 import { dirname, extname } from 'node:path';
@@ -78,6 +78,7 @@ class SqliteStore extends SqliteDelivery implements Store {
   readonly #clock: () => number;
   readonly #writer: Lane | undefined;
   readonly #reader: Lane;
+  readonly #folder: Lane | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(path: string, lock: Lock | undefined, clock: () => number) {
@@ -88,6 +89,7 @@ class SqliteStore extends SqliteDelivery implements Store {
     this.#clock = clock;
     this.#writer = lock && new Lane(() => startWorker({ path, role: 'writer' }));
     this.#reader = new Lane(() => startWorker({ path, role: 'reader' }));
+    this.#folder = lock && new Lane(() => startWorker({ path, role: 'folder' }));
   }
 
   /**
@@ -99,6 +101,7 @@ class SqliteStore extends SqliteDelivery implements Store {
       await this.#writer?.open();
       await this.#writer?.call('forgetInstances');
       await this.#reader.open();
+      await this.#folder?.open();
     } catch (error) {
       throw this.#translate(error, false);
     }
@@ -224,7 +227,7 @@ class SqliteStore extends SqliteDelivery implements Store {
   /** The writer goes last, so that it folds the write-ahead log into the file. */
   close(): Promise<void> {
     this.#closing ??= (async () => {
-      await this.#reader.close();
+      await Promise.all([this.#folder?.close(), this.#reader.close()]);
       await this.#writer?.close();
       this.#lock?.release();
     })();

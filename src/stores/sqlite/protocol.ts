@@ -7,7 +7,7 @@ import type { Tape } from './tape.ts';
 
 export interface WorkerSetup {
   path: string;
-  role: 'writer' | 'reader';
+  role: 'writer' | 'reader' | 'folder';
 }
 
 export type Operation =

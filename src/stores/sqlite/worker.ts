@@ -1,11 +1,11 @@
-// A thread with one connection: the writer, which waits for the disk, or the reader, which therefore is another. It
-// answers requests one by one, in the order in which they came.
+// A thread with one connection: the writer, which waits for the disk, or the reader, which therefore is another. It answers requests one
+// by one, in the order in which they came. The folder is asked for nothing: it folds the log of changes into the file beside the writer.
 
 import type { DatabaseSync } from 'node:sqlite';
 import { parentPort, workerData } from 'node:worker_threads';
 import { DaybookError } from '../../errors.ts';
 import * as codec from './codec.ts';
-import { openReader, openWriter } from './database.ts';
+import { fold, openFolder, openReader, openWriter } from './database.ts';
 import { deliveryReads } from './delivery/reads.ts';
 import { deliveryWrites } from './delivery/writes.ts';
 import { readValue, writeValue } from './plain-value.ts';
@@ -15,10 +15,14 @@ import * as reader from './reader.ts';
 import { TapeReader, TapeWriter } from './tape.ts';
 import { CommitFailed, Writer } from './writer.ts';
 
+const OPEN = { writer: openWriter, reader: openReader, folder: openFolder };
+const FOLD_MS = 500;
+
 const { path, role } = workerData as WorkerSetup;
 const port = parentPort!;
 let db: DatabaseSync | undefined;
 let writer: Writer | undefined;
+let folding: NodeJS.Timeout | undefined;
 
 port.on('message', (request: Request) => {
   const answer = new TapeWriter();
@@ -35,8 +39,9 @@ port.on('message', (request: Request) => {
 function perform(operation: Operation, ask: TapeReader, answer: TapeWriter): void {
   switch (operation) {
     case 'open':
-      db = role === 'writer' ? openWriter(path) : openReader(path);
+      db = OPEN[role](path);
       if (role === 'writer') writer = new Writer(db);
+      if (role === 'folder') folding = setInterval(fold, FOLD_MS, db);
       return;
     case 'commit': {
       const units = codec.times(ask.number(), () => codec.readUnit(ask));
@@ -50,6 +55,7 @@ function perform(operation: Operation, ask: TapeReader, answer: TapeWriter): voi
       writer!.forgetInstances();
       return;
     case 'close':
+      clearInterval(folding);
       db?.close();
       port.close();
       return;
