@@ -11,7 +11,7 @@ const QUIET_MS = 500;
 const LATE_MS = 0.5;
 const SLICE = { min: 4, max: 1024 };
 /** So many events are caught up with for each that is appended. */
-const AHEAD = 1.5;
+const AHEAD = 1.25;
 
 export class Pace {
   readonly #runtime: Runtime;
