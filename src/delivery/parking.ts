@@ -159,8 +159,12 @@ export class Parking {
         stored = true;
       } catch (error) {
         if (await this.#partition.lost(error)) return;
-        // Rows that had drained may have gone with the cursor meanwhile.
-        for (const { key } of rows) await this.#reread(key);
+        // Rows that had drained may have gone with the cursor meanwhile. The lanes stay held.
+        for (const { key } of rows) {
+          const row = await this.#read(key);
+          if (row === undefined) this.#entries.delete(key);
+          else this.#put(row);
+        }
       }
     }
     const found = await Promise.all(rows.map(({ key }) => this.#read(key)));
@@ -246,8 +250,9 @@ export class Parking {
   /** The cursor has passed it: the store has removed what had drained up to there. */
   drainedThrough(position: number): void {
     if (this.#entries.size === 0) return;
-    for (const [key, { row }] of this.#entries) {
-      if (row.state === 'draining' && row.through <= position) this.#entries.delete(key);
+    for (const [key, { row, running }] of this.#entries) {
+      // One that is about to drain is stored as it was; its own unit comes.
+      if (row.state === 'draining' && !running && row.through <= position) this.#entries.delete(key);
     }
   }
 
@@ -422,7 +427,7 @@ export class Parking {
       if (this.holds(row.key)) this.#partition.passOver(row.key);
       return true;
     }
-    if (this.#entries.has(row.key)) await this.#reread(row.key);
+    await this.#reread(row.key);
     this.#partition.release(row.key);
     this.#subscription.progressed();
     return false;

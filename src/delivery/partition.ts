@@ -59,6 +59,8 @@ export class Partition {
   /** What lies between the cursor and here may have been in hand when the owner before us died; so many pages of it. */
   readonly #doubtfulThrough: number;
   #doubtfulPages: number;
+  /** These keys were the retry lane's: nothing of them was in hand elsewhere. */
+  readonly #parkedBefore: ReadonlySet<OrderingKey>;
   /** Keys of these events, and where they begin: held until they are parked. */
   readonly #doubtful = new Map<OrderingKey, number>();
   #inHand = 0;
@@ -90,6 +92,8 @@ export class Partition {
     this.#passed = found.passed;
     this.#doubtfulThrough = found.head;
     this.#doubtfulPages = found.died ? 2 * parts.limits.partitionConcurrency : 0;
+    const parked = found.parked.filter(({ state }) => state !== 'draining');
+    this.#parkedBefore = new Set(parked.map(({ key }) => key));
     this.#parking = new Parking(parts, subscription, this, found.parked, found.died);
   }
 
@@ -490,7 +494,10 @@ export class Partition {
 
   /** False: the expectation of the unit does not hold, handle it again. */
   async #keep(lane: Lane, items: EventItem[], effect: Effect | undefined): Promise<boolean> {
-    const taken = () => void lane.queue.splice(0, items.length);
+    // Some may be the retry lane's by now.
+    const taken = () => {
+      lane.queue = lane.queue.filter((item) => !items.includes(item as EventItem));
+    };
     let kept = true;
     if (effect !== undefined && !this.#subscription.storesLater) kept = await this.#progress.keep(items, effect, taken);
     else {
@@ -574,7 +581,7 @@ export class Partition {
 
   /** Held until it is known to the store that it may have been in hand. */
   #doubt(lane: Lane, item: EventItem): void {
-    if (item.first > this.#doubtfulThrough || this.#doubtfulPages <= 0) return;
+    if (item.first > this.#doubtfulThrough || this.#doubtfulPages <= 0 || this.#parkedBefore.has(lane.key)) return;
     this.#doubtfulPages -= item.events;
     if (!this.#doubtful.has(lane.key)) this.#doubtful.set(lane.key, item.first);
     lane.held = true;

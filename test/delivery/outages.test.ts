@@ -89,7 +89,7 @@ describe('a common outage', () => {
       assert(calls - before < 20, `${calls - before} calls while it is suspended`);
       assert((await parked(world, 'search')).every(({ state, attempts }) => state === 'retrying' && attempts <= 2));
       away = false;
-      await eventually('everything is handled', () => isSettled(world, 'search'));
+      await eventually('everything is handled', () => isSettled(world, 'search'), 10_000 + OUTAGE_MS);
       assert(said(world, 'subscription resumed'));
       assert(!said(world, 'dead letter'));
       assert.deepEqual(handled.faults, []);
@@ -184,9 +184,8 @@ describe('a component that goes away', () => {
     assert.equal(handled.events, 100);
     assert.deepEqual(await parked(world, 'p'), []);
     reactor.available = true;
-    const began = performance.now();
-    await eventually('the rest is handled', () => handled.events === 100 + meanwhile);
-    assert(performance.now() - began < 1000);
+    await eventually('it goes on', () => handled.events > 100, 1000);
+    await eventually('the rest is handled', () => handled.events === 100 + meanwhile, 10_000 + AWAY_MS);
     assert.deepEqual(handled.faults, []);
     assert(!said(world, 'failed'));
   });
