@@ -412,9 +412,13 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     this.#parts.onGivenUp();
   }
 
-  /** A process manager is not handed what it says itself, whatever its filter: it would answer without end. */
+  /**
+   * A process manager is not handed what it says itself, whatever its filter: it would answer without end. Before the first host is there,
+   * nobody knows its domain.
+   */
   #isOwn(domain: string): boolean {
-    return this.reactorKind === 'process_manager' && domain === this.processDomain;
+    const declared = this.#reactor?.declaration.domain;
+    return this.reactorKind === 'process_manager' && declared !== undefined && domain === (declared || this.name);
   }
 
   #available(): Reactor {

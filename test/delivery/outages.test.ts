@@ -338,10 +338,7 @@ describe('a component that goes away', () => {
     late.resolve();
     await eventually('the other one is handled', () => handled.includes('other 0'));
     barrier.resolve();
-    await eventually('everything is handled', async () => {
-      const { position } = await store.head();
-      return (await store.listCursors('p')).every((cursor) => cursor.position === position);
-    });
+    await eventually('everything is handled', () => isSettled(world, 'p'));
     const ofOne = handled.filter((text) => text.startsWith('one'));
     assert.deepEqual(ofOne, ['one 0', 'one 1', 'one 2', 'one 3']);
   });

@@ -44,8 +44,8 @@ const after = (name: string, ms: number, payload?: string): Timer => ({
   payload: payload === undefined ? undefined : any('Payload', payload),
 });
 
-async function history(store: Store, name: string, correlationId: string): Promise<string[]> {
-  const stream = { tenant: '', domain: name, root: processRoot(name, correlationId) };
+async function history(store: Store, name: string, correlationId: string, domain = name): Promise<string[]> {
+  const stream = { tenant: '', domain, root: processRoot(name, correlationId) };
   const { pages } = await store.readStream(stream, { from: 0, maxBytes: 1 << 24 });
   return pages.map(({ event }) => (event!.typeUrl.includes('Noted') ? textOf(event) : 'ended'));
 }
@@ -95,6 +95,41 @@ for (const [kind, open] of Object.entries(STORES))
         seen,
         expected.map((_, i) => expected.slice(0, i)),
       );
+    });
+
+    test('that has the name of a domain misses nothing of that domain while its host is not there yet', async () => {
+      await using opened = await open();
+      const reactor = () =>
+        new TestReactor<'process_manager'>(
+          'process_manager',
+          'vault',
+          (request) => ({ ...NOTHING, processEvents: noted(words(request)) }),
+          { domains: ['account', 'vault'], domain: 'vault-process' },
+        );
+      const first = await World.open({ store: opened.store, accounts: accounts(), reactors: [reactor()] });
+      await deposit(first, 'account', 1, 'c1');
+      await eventually(
+        'it is noted',
+        async () => (await history(opened.store, 'vault', 'c1', 'vault-process')).length === 1,
+      );
+      await first.stop();
+      await using world = await World.open({ store: opened.store, accounts: accounts(), reactors: [] });
+      await deposit(world, 'vault', 2, 'c1');
+      await eventually(
+        'it was looked at, or waits',
+        () => world.engine.delivery.subscription('vault', 1) !== undefined,
+      );
+      world.add(reactor());
+      await deposit(world, 'account', 3, 'c1');
+      await eventually(
+        'all is noted',
+        async () => (await history(opened.store, 'vault', 'c1', 'vault-process')).length >= 3,
+      );
+      assert.deepEqual(await history(opened.store, 'vault', 'c1', 'vault-process'), [
+        'account Deposited 1',
+        'vault Deposited 2',
+        'account Deposited 3',
+      ]);
     });
 
     test('that wants everything is not handed what it says itself', async () => {
