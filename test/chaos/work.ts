@@ -61,7 +61,7 @@ async function beginLedger({ addresses, tables, seed }: WorkOptions): Promise<Wo
     attach({ address, name: 'chaos', aggregates: [ledger(i % 2 === 0)], onEvent: () => {} }),
   );
   const clients = clientsOf(addresses);
-  const load = new Load(clients, { seed, aggregates: 200, pipelines: 3, perPipeline: 100, unary: 8 });
+  const load = new Load(clients, { seed, aggregates: 200, pipelines: 3, perPipeline: 20, unary: 8 });
   const auditor = new Auditor(tables);
   const faults: string[] = [];
   await Promise.all(hosts.map((host) => host.ready()));
