@@ -118,7 +118,7 @@ async function besideSnapshot(admin: string): Promise<void> {
   const urls = names.map((name) => admin.replace(/[^/]*$/, name));
   const stores = await Promise.all(urls.map((url) => openPostgres({ connectionString: url })));
   // Streams of their own: what is known of them is known by number.
-  const turn = (i: number) => measure(stores[i]!, 100, 500, true, 2000 + i * 1000);
+  const turn = (i: number) => measure(stores[i]!, 100, 500, true, 2500 + i * 1000);
   for (const i of [0, 1]) await turn(i);
   const holder = new pg.Client(urls[0]);
   await holder.connect();

@@ -101,11 +101,7 @@ describe('a daemon goes', { skip: postgres.missing }, () => {
       if (signal === 'SIGTERM') assert.equal((await postgres.query(url, left))[0]!.n, 0);
       const beganMs = performance.now();
       const positions = await countEverywhere(stays);
-      await eventually(
-        'all of it is handled by the other',
-        () => positions.every((p) => stays.handled.has(p)),
-        limitMs,
-      );
+      await eventually('all of it is handled by the other', () => positions.every((p) => stays.handled.has(p)), 30_000);
       t.diagnostic(`${Math.round(performance.now() - beganMs)} ms, with leases of ${LEASE_MS} ms`);
       const rows = await postgres.query(url, 'SELECT count(*)::int AS n FROM daybook.cursors WHERE owner IS NULL');
       assert.equal(rows[0]!.n, 0);
