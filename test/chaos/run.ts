@@ -55,7 +55,7 @@ export async function runChaos(options: RunOptions, say: (line: string) => void)
   if (options.faults.includes('clock')) writeFileSync(place.clock, String(AHEAD_MS));
   await daemons.ready();
   await answering(work);
-  await work.settle();
+  await work.settle((line) => say(`${elapsed()} ${line}`));
   say(`${elapsed()} ${work.answered} commands answered; concluding`);
   own.push(...(await verify(daemons.config)));
   const figures = await work.conclude(() => daemons.restartAll());

@@ -23,8 +23,8 @@ export interface Work {
   audit(): Promise<void>;
   /** Kills a process that hosts components, and starts another. False: there is none of its own. */
   killHost(random: Random): Promise<boolean>;
-  /** When chaos is over: what was begun is finished. */
-  settle(): Promise<void>;
+  /** When chaos is over: what was begun is finished. Says now and then what is left. */
+  settle(say: (line: string) => void): Promise<void>;
   /** What can only be said when all is settled. `freshDaemons` kills them, so that caches are cold. */
   conclude(freshDaemons: () => Promise<void>): Promise<Record<string, unknown>>;
   close(): Promise<void>;
@@ -130,6 +130,7 @@ const PATIENCE_MS = 1000;
 const PEACEFUL_ORDERS = 40;
 /** Without any progress, at the end. */
 const STUCK_MS = 60_000;
+const SAY_MS = 10_000;
 
 /**
  * The shop, in a process beside each daemon, with witnesses that forgive nothing (witness.ts). Each confirmed order is paid and reserved, or
@@ -148,9 +149,10 @@ async function beginOrders({ addresses, tables, seed }: WorkOptions): Promise<Wo
   const failed = () => faults.length + customers.faults.length + auditor.faults.length > 0;
 
   /** Nothing is left to be done. Whatever is left must become less, or the log grow. */
-  const settled = async () => {
+  const settled = async (say: (line: string) => void) => {
     let last = '';
     let sinceMs = performance.now();
+    let saidMs = sinceMs;
     for (;;) {
       await auditor.read();
       const open = await auditor.open();
@@ -158,6 +160,10 @@ async function beginOrders({ addresses, tables, seed }: WorkOptions): Promise<Wo
       const now = `at position ${auditor.position}: ${open.join(', ')}`;
       if (now !== last) sinceMs = performance.now();
       if (performance.now() - sinceMs > STUCK_MS) return void faults.push(`stuck ${now}`);
+      if (performance.now() - saidMs > SAY_MS) {
+        say(now);
+        saidMs = performance.now();
+      }
       last = now;
       await sleep(50);
     }
@@ -185,15 +191,16 @@ async function beginOrders({ addresses, tables, seed }: WorkOptions): Promise<Wo
       hosts[n] = startHost(addresses[n]!, faults);
       return true;
     },
-    async settle() {
+    async settle(say) {
       await customers.stop();
-      await settled();
+      say(`${customers.orders.length} orders; waiting for what follows from them`);
+      await settled(say);
       // And in peace: whatever can become of an order becomes of some of these.
       const enough = customers.orders.length + PEACEFUL_ORDERS;
       customers.start(CUSTOMERS);
       while (customers.orders.length < enough && !failed()) await sleep(10);
       await customers.stop();
-      await settled();
+      await settled(say);
     },
     async conclude() {
       const figures = await auditor.settled(customers.orders);
