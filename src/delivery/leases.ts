@@ -1,7 +1,7 @@
 // That this daemon is there: one heartbeat for all its leases, by the store's clock. Between two of them it knows by its own monotonic
 // clock whether the others may have given it up already.
 
-import { asDaybookError, DaybookError } from '../errors.ts';
+import { asDaybookError } from '../errors.ts';
 import { retryDelayMs } from '../model/retry.ts';
 import type { Runtime, Timer } from '../runtime.ts';
 import type { DeliveryStore, InstanceRow } from '../store.ts';
@@ -87,7 +87,7 @@ export class Leases {
     const sentMs = runtime.monotonicMs();
     let delayMs = leaseMs / 4;
     try {
-      const rows = await this.#inTime(store.heartbeat(instance, describe(), leaseMs));
+      const rows = await this.#noticingSilence(store.heartbeat(instance, describe(), leaseMs));
       this.#failures = 0;
       this.#found(undefined);
       this.#validUntilMs = sentMs + leaseMs - Math.min(MARGIN_MS, leaseMs / 4);
@@ -110,16 +110,17 @@ export class Leases {
     this.#options.onStore(fault);
   }
 
-  /** A store that says nothing is away as well. Whatever it says later does not count: the next heartbeat does. */
-  async #inTime<T>(call: Promise<T>): Promise<T> {
+  /** A store that says nothing is away as well, until it says something. */
+  async #noticingSilence<T>(call: Promise<T>): Promise<T> {
     const { runtime, leaseMs } = this.#options;
-    const late = Promise.withResolvers<never>();
-    const limitMs = leaseMs / 2;
-    const timer = runtime.after(limitMs, () =>
-      late.reject(new DaybookError('STORE_UNAVAILABLE', `the store has not answered for ${limitMs / 1000} s`)),
-    );
+    const silenceMs = leaseMs / 2;
+    const tell = () => this.#found(`the store has not answered for ${silenceMs / 1000} s`);
+    // In two parts: whoever stood still himself hears the answer between them.
+    let timer = runtime.after(silenceMs - silenceMs / 10, () => {
+      timer = runtime.after(silenceMs / 10, tell);
+    });
     try {
-      return await Promise.race([call, late.promise]);
+      return await call;
     } finally {
       timer.cancel();
     }
