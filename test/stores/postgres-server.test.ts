@@ -7,8 +7,10 @@ import { readFileSync } from 'node:fs';
 import { after, describe, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import { LogTail } from '../../src/delivery/log-tail.ts';
 import { DaybookError } from '../../src/errors.ts';
 import { streamText } from '../../src/model/stream.ts';
+import { systemRuntime } from '../../src/runtime.ts';
 import type { Store, Unit, UnitResult } from '../../src/store.ts';
 import { commitValues } from '../../src/stores/postgres/commit.ts';
 import { toNumber } from '../../src/stores/postgres/connect.ts';
@@ -59,6 +61,23 @@ async function session(t: TestContext, url: string): Promise<pg.Client> {
   await client.connect();
   t.after(() => client.end().catch(() => {}));
   return client;
+}
+
+/** Every append waits now and then in the middle of its transaction; some are rolled back, and some tried again, too. */
+async function disturbAppends(url: string, rollbacks: boolean): Promise<void> {
+  const failing = `IF random() < 0.1 THEN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END IF;
+        IF random() < 0.1 THEN RAISE EXCEPTION 'rolled back'; END IF;`;
+  await postgres.query(
+    url,
+    `CREATE FUNCTION daybook.disturb() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        IF random() < 0.3 THEN PERFORM pg_sleep(random() * 0.02); END IF;
+        ${rollbacks ? failing : ''}
+        RETURN NULL;
+      END $$;
+      CREATE TRIGGER disturb_before BEFORE INSERT ON daybook.events FOR EACH STATEMENT EXECUTE FUNCTION daybook.disturb();
+      CREATE TRIGGER disturb_after AFTER INSERT ON daybook.outcomes FOR EACH STATEMENT EXECUTE FUNCTION daybook.disturb()`,
+  );
 }
 
 const reasonOf = (thrown: unknown) => (thrown instanceof DaybookError ? thrown.reason : String(thrown));
@@ -249,61 +268,67 @@ describe('postgres: the log', { skip: postgres.missing }, () => {
     }
   });
 
-  test('trap 1: 8 appenders over 3 daemons with delays and rollbacks inside: a reader sees every position once, in order', async (t) => {
-    const url = await postgres.database();
-    await postgres.query(
-      url,
-      `CREATE FUNCTION daybook.disturb() RETURNS trigger LANGUAGE plpgsql AS $$
-      BEGIN
-        IF random() < 0.3 THEN PERFORM pg_sleep(random() * 0.02); END IF;
-        IF random() < 0.1 THEN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END IF;
-        IF random() < 0.1 THEN RAISE EXCEPTION 'rolled back'; END IF;
-        RETURN NULL;
-      END $$;
-      CREATE TRIGGER disturb_before BEFORE INSERT ON daybook.events FOR EACH STATEMENT EXECUTE FUNCTION daybook.disturb();
-      CREATE TRIGGER disturb_after AFTER INSERT ON daybook.outcomes FOR EACH STATEMENT EXECUTE FUNCTION daybook.disturb()`,
-    );
-    const stores = await Promise.all([1, 2, 3].map(() => open(t, { connectionString: url })));
-    const until = performance.now() + APPEND_SECONDS * 1000;
-    const results: UnitResult[] = [];
-    let rolledBack = 0;
-    const appender = async (store: Store) => {
-      while (performance.now() < until) {
-        const units = Array.from({ length: 1 + Math.floor(Math.random() * 5) }, (_, i) => ({
-          ...writing(freshStream(), NO_STREAM, 1 + i),
-          outcomes: Math.random() < 0.5 ? [outcome(freshKey())] : [],
-        }));
-        await store.commit(units).then(
-          (all) => results.push(...all),
-          (error) => {
-            assert.equal(reasonOf(error), 'INTERNAL');
-            rolledBack++;
-          },
-        );
-      }
-    };
-    const seen: number[] = [];
-    let done = false;
-    const reader = async (store: Store) => {
-      for (let at = 0; !done || at < (await store.head()).position; ) {
-        const read = await store.readLog({ after: at, filter: {}, maxEvents: 50, maxBytes: 1 << 20 });
-        for (const book of read.books) seen.push(...book.pages.map(({ position }) => position));
-        at = read.through;
-      }
-    };
-    const reading = Promise.all([reader(stores[0]!)]);
-    await Promise.all(Array.from({ length: 8 }, (_, i) => appender(stores[i % 3]!)));
-    done = true;
-    await reading;
-    const { position } = await stores[1]!.head();
-    assert(position > 100 && rolledBack > 5, `${position} positions, ${rolledBack} batches rolled back`);
-    assert.deepEqual(
-      seen,
-      Array.from({ length: position }, (_, i) => i + 1),
-    );
-    const starts = results.map((result) => (result.kind === 'committed' ? result.position : 0));
-    assert.equal(new Set(starts).size, starts.length, 'no position was given twice');
-  });
+  for (const rollbacks of [false, true]) {
+    const inside = rollbacks ? 'delays and rollbacks' : 'delays';
+    test(`trap 1: 8 appenders over 3 daemons with ${inside} inside: who follows sees every position once, in order`, async (t) => {
+      const url = await postgres.database();
+      await disturbAppends(url, rollbacks);
+      const stores = await Promise.all([1, 2, 3].map(() => open(t, { connectionString: url })));
+      const until = performance.now() + APPEND_SECONDS * 1000;
+      const results: UnitResult[] = [];
+      let rolledBack = 0;
+      const appender = async (store: Store) => {
+        while (performance.now() < until) {
+          const units = Array.from({ length: 1 + Math.floor(Math.random() * 5) }, (_, i) => ({
+            ...writing(freshStream(), NO_STREAM, 1 + i),
+            outcomes: Math.random() < 0.5 ? [outcome(freshKey())] : [],
+          }));
+          await store.commit(units).then(
+            (all) => results.push(...all),
+            (error) => {
+              assert.equal(reasonOf(error), 'INTERNAL');
+              rolledBack++;
+            },
+          );
+        }
+      };
+      const read: number[] = [];
+      let done = false;
+      const reader = async (store: Store) => {
+        for (let at = 0; !done || at < (await store.head()).position; ) {
+          const { books, through } = await store.readLog({ after: at, filter: {}, maxEvents: 50, maxBytes: 1 << 20 });
+          for (const book of books) read.push(...book.pages.map(({ position }) => position));
+          at = through;
+        }
+      };
+      const followed: number[] = [];
+      const stop = new AbortController();
+      t.after(() => stop.abort());
+      const tail = new LogTail(stores[1]!, systemRuntime(), { deliveryBytes: 1 << 20 }, 0);
+      const follower = async () => {
+        for await (const book of tail.follow({}, 0, stop.signal)) {
+          followed.push(...book.pages.map(({ position }) => position));
+        }
+      };
+      const reading = reader(stores[0]!);
+      const following = follower();
+      await Promise.all(Array.from({ length: 8 }, (_, i) => appender(stores[i % 3]!)));
+      done = true;
+      await reading;
+      const { position } = await stores[1]!.head();
+      await eventually('the follower is there, too', () => followed.length >= position);
+      stop.abort();
+      await following;
+      tail.close();
+      t.diagnostic(`${position} positions, ${rolledBack} batches rolled back`);
+      assert(position > 100 && (!rollbacks || rolledBack > 5), `${position} positions, ${rolledBack} rolled back`);
+      const all = Array.from({ length: position }, (_, i) => i + 1);
+      assert.deepEqual(read, all);
+      assert.deepEqual(followed, all);
+      const starts = results.map((result) => (result.kind === 'committed' ? result.position : 0));
+      assert.equal(new Set(starts).size, starts.length, 'no position was given twice');
+    });
+  }
 
   test('units without events do not wait for the log, nor do reads', async (t) => {
     const url = await postgres.database();

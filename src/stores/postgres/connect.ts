@@ -26,8 +26,8 @@ export interface ConnectOptions {
 
 const CONNECT_MS = 5_000;
 /** Of one statement, by the server's clock and by ours, which also ends when the server cannot be heard. */
-const STATEMENT_MS = 30_000;
-const ANSWER_MS = 35_000;
+const STATEMENT_MS = 12_000;
+const ANSWER_MS = 15_000;
 
 /** Reads as `commit_units` does: never a plan that was made when the tables were empty. */
 const SESSION = `SET statement_timeout = ${STATEMENT_MS}; SET lock_timeout = 10000;
