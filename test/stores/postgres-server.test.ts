@@ -161,7 +161,7 @@ describe('postgres: plans', { skip: postgres.missing }, () => {
     const plans: [string, RegExp][] = [
       [log.head, /Index Scan Backward using events_pkey/],
       [
-        log.openStream,
+        log.openStreams,
         /streams_by_key[\s\S]*events_by_stream[\s\S]*snapshots_pkey[\s\S]*outcomes_by_key[\s\S]*events_by_stream/,
       ],
       [log.scanStream, /streams_by_key[\s\S]*Index Scan using events_by_stream/],

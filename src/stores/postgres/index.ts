@@ -29,6 +29,7 @@ import { PostgresDelivery } from './delivery/store.ts';
 import { isPartitionMissing, isRace, translate, unavailable } from './errors.ts';
 import { Lane } from './lane.ts';
 import { checkSchema, type MigrateOptions, type Migration, migrate } from './migrate.ts';
+import { Openings } from './openings.ts';
 import * as queries from './queries.ts';
 import * as reads from './reads.ts';
 
@@ -89,6 +90,7 @@ class PostgresStore extends PostgresDelivery implements Store {
   /** Units without events, and what delivery changes outside of units. */
   readonly #worker: Lane | undefined;
   readonly #readers: Lane[];
+  readonly #openings: Openings;
   /** 0: the log is one table. */
   #partitionEvents = 0;
   /** The partition in which this daemon's latest event lies. */
@@ -107,6 +109,9 @@ class PostgresStore extends PostgresDelivery implements Store {
     this.#committer = readOnly ? undefined : new Lane(connect);
     this.#worker = readOnly ? undefined : new Lane(connect);
     this.#readers = Array.from({ length: readOnly ? 1 : READERS }, () => new Lane(connect));
+    this.#openings = new Openings(this.#readers.length, (together) =>
+      this.#read((connection) => reads.openStreams(connection, this.#sql, together)),
+    );
   }
 
   /** The schema first, on a connection of its own; then whoever may be needed. */
@@ -182,7 +187,7 @@ class PostgresStore extends PostgresDelivery implements Store {
   }
 
   openStream(stream: StreamKey, open: OpenStream): Promise<StreamOpening> {
-    return this.#read((connection) => reads.openStream(connection, this.#sql, stream, open));
+    return this.#openings.open(stream, open);
   }
 
   readStream(stream: StreamKey, range: StreamRange): Promise<StreamPages> {
