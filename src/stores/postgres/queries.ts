@@ -28,11 +28,13 @@ export function logSql(schema: string) {
   const lastOf = (columns: string) => `(SELECT ${columns} FROM ${s}.events x
     WHERE x.stream = t.id AND x.position >= t.since AND x.position < t.since + (SELECT span FROM ${s}.log)
     ORDER BY x.sequence DESC LIMIT 1)`;
+  // OFFSET 0 holds the filter back: whatever is known of the tables, streams are looked up by their number, one for each event.
   const scan = (where: string, limit = '') => `SELECT h.head, w.* FROM
     (SELECT coalesce(max(position), 0) AS head FROM ${s}.events) h
     LEFT JOIN LATERAL (SELECT * FROM
       (SELECT ${logEvent}, sum(${BYTES}) OVER ${WINDOW} - ${BYTES} AS before
-        FROM ${s}.events e JOIN ${s}.streams t ON t.id = e.stream
+        FROM ${s}.events e
+        CROSS JOIN LATERAL (SELECT tenant, domain, root FROM ${s}.streams WHERE id = e.stream OFFSET 0) t
         WHERE ${where} AND e.position > $1 AND e.position <= $2
           AND ($4::text IS NULL OR t.tenant = $4) AND ($5::text[] IS NULL OR t.domain = ANY ($5))
         ORDER BY e.position ${limit}) v
