@@ -186,7 +186,7 @@ describe('postgres: plans', { skip: postgres.missing }, () => {
       [delivery.dueTimers, /Index Scan using timers_due/],
       [delivery.nextTimerDue, /Index Only Scan using timers_due/],
       [delivery.findTimer, /Index Scan using timers_by_key/],
-      [delivery.findProjection, /Index Scan using projections_by_key/],
+      [delivery.findProjections, /Index Scan using projections_by_key/],
       [delivery.listProjectionsFromTo, /Index Scan using projections_by_key/],
       [delivery.projectionsOf, /Index Scan using projections_by_stream/],
     ];
