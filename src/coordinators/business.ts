@@ -127,7 +127,8 @@ export class BusinessCoordinator {
         break;
     }
     if (decision.kind === 'rejection') throw rejected(execution.text, decision.rejection, false);
-    histories.committed(stream, text, unit.appends[0]?.pages ?? [], unit.snapshots[0]?.snapshot);
+    const { heldUpTo } = component.needs(stream, text);
+    histories.committed(stream, text, unit.appends[0]?.pages ?? [], unit.snapshots[0]?.snapshot, heldUpTo);
     const book = result.books[0] ?? bookOf(stream, execution.command.cover!.correlationId, [], nextSequence);
     return answer(this.#parts.log, book, result.position + Math.max(0, book.pages.length - 1), false);
   }
