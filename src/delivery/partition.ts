@@ -63,6 +63,8 @@ export class Partition {
   readonly #parkedBefore: ReadonlySet<OrderingKey>;
   /** Keys of these events, and where they begin: held until they are parked. */
   readonly #doubtful = new Map<OrderingKey, number>();
+  /** Keys that are being parked: what comes meanwhile waits in their lanes. */
+  readonly #doubting = new Set<OrderingKey>();
   #inHand = 0;
   #wantsRoom: (() => void)[] = [];
   #idle: (() => void)[] = [];
@@ -155,6 +157,7 @@ export class Partition {
     if (this.#closed) return;
     const key = orderingKey(this.#subscription.ordering, cover);
     const passed = this.#passed.get(key) ?? 0;
+    if (this.#subscription.gated) this.#leaveToTail(key, cover, pages);
     const mine = pages.filter(
       ({ position }) =>
         position > this.#progress.scanned &&
@@ -360,8 +363,13 @@ export class Partition {
   passOver(key: OrderingKey): void {
     const lane = this.#lanes.get(key);
     if (lane === undefined) return;
-    for (const item of lane.queue) if (item.kind === 'events') this.#progress.passOver(item);
-    lane.queue = lane.queue.filter((item) => item.kind === 'trigger');
+    lane.queue = lane.queue.filter((item) => {
+      if (item.kind === 'trigger') return true;
+      if (this.#subscription.gated) this.#leaveToTail(key, item.cover, item.pages);
+      if (!this.#parking.owns(key, item.last)) return true;
+      this.#progress.passOver(item);
+      return false;
+    });
     lane.held = false;
     this.#forgetEmpty(lane);
     this.#progress.schedule();
@@ -376,6 +384,11 @@ export class Partition {
     if (held) return false;
     this.#subscription.giveUp(this, error.message);
     return true;
+  }
+
+  #leaveToTail(key: OrderingKey, cover: Cover, pages: readonly EventPage[]): void {
+    const gated = pages.find(({ position }) => !this.#subscription.mayHandle(cover, position));
+    if (gated !== undefined) this.#parking.leaveToTail(key, gated.position);
   }
 
   #mayHandle(item: EventItem | TriggerItem): boolean {
@@ -581,24 +594,29 @@ export class Partition {
 
   /** Held until it is known to the store that it may have been in hand. */
   #doubt(lane: Lane, item: EventItem): void {
-    if (item.first > this.#doubtfulThrough || this.#doubtfulPages <= 0 || this.#parkedBefore.has(lane.key)) return;
+    if (item.first > this.#doubtfulThrough || this.#doubtfulPages <= 0) return;
+    if (this.#parkedBefore.has(lane.key) || this.#doubting.has(lane.key)) return;
     this.#doubtfulPages -= item.events;
     if (!this.#doubtful.has(lane.key)) this.#doubtful.set(lane.key, item.first);
     lane.held = true;
   }
 
-  /** When all of them have been offered. */
+  /** When all of them have been offered, or no more can be before these are out of the way. */
   async #parkDoubtful(): Promise<void> {
-    const more = this.#doubtfulPages > 0 && this.#progress.scanned < this.#doubtfulThrough;
+    const through = Math.min(this.#doubtfulThrough, this.#subscription.end);
+    const more = this.#doubtfulPages > 0 && this.#progress.scanned < through && !this.full;
     if (more || this.#doubtful.size === 0) return;
-    this.#doubtfulPages = 0;
+    if (this.#progress.scanned >= this.#doubtfulThrough) this.#doubtfulPages = 0;
     const places = new Map(this.#doubtful);
     this.#doubtful.clear();
+    for (const key of places.keys()) this.#doubting.add(key);
     try {
       await this.#parking.parkDoubtful(places);
     } catch (thrown) {
       if (!this.#stopped) this.#subscription.restart(this, asDaybookError(thrown));
       return;
+    } finally {
+      for (const key of places.keys()) this.#doubting.delete(key);
     }
     this.#subscription.kick(this);
   }
