@@ -247,7 +247,8 @@ export class MemoryDelivery implements DeliveryStore {
     for (const cursor of fresh) {
       const same = old.find(({ partition }) => partition === cursor.partition);
       const progress = old.length === fresh.length ? same!.position : leastOld;
-      if (cursor.position < progress || this.#parked.ofGroup(partitionKey(cursor)).length > 0) return false;
+      const parked = this.#parked.ofGroup(partitionKey(cursor)).some(({ state }) => state !== 'draining');
+      if (cursor.position < progress || parked) return false;
     }
     this.#active.set(projector, next);
     return true;
