@@ -20,9 +20,10 @@ export class Doubts {
     this.#parkedBefore = parkedBefore;
   }
 
-  /** True: the pages, which begin at the position, are in doubt. */
-  of(key: OrderingKey, position: number, pages: number): boolean {
-    if (position > this.#through || this.#pages <= 0 || this.#parkedBefore.has(key) || this.#writing.has(key)) return false;
+  /** True: the pages, which begin at the position, are in doubt. `first`: nothing of the key waits before them. */
+  of(key: OrderingKey, position: number, pages: number, first: boolean): boolean {
+    if (position > this.#through || this.#pages <= 0 || this.#parkedBefore.has(key)) return false;
+    if (!this.#places.has(key) && (!first || this.#writing.has(key))) return false;
     this.#pages -= pages;
     if (!this.#places.has(key)) this.#places.set(key, position);
     return true;

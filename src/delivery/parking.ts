@@ -197,7 +197,8 @@ export class Parking {
       return;
     }
     for (const [key, entry] of this.#entries) {
-      if (!mayRun(entry) || entry.dueAtMicros > now) continue;
+      // What its lane has in hand, a timer or a rejection, ends first, and calls again.
+      if (!mayRun(entry) || entry.dueAtMicros > now || this.#partition.busy(key)) continue;
       if (entry.alone) this.#subscription.suspect(this.#partition, key);
       // Whatever ends makes room, and calls again.
       else if (this.#partition.inHand >= this.#parts.limits.partitionConcurrency) return;
@@ -275,7 +276,7 @@ export class Parking {
 
   async #running(key: OrderingKey, work: (entry: Entry, reader: KeyReader) => Promise<void>): Promise<void> {
     const entry = this.#entries.get(key);
-    if (entry === undefined || entry.running || this.#closed) return;
+    if (entry === undefined || entry.running || this.#closed || this.#partition.busy(key)) return;
     entry.running = true;
     try {
       await this.#partition.track(() =>

@@ -105,6 +105,11 @@ export class Partition {
     return this.#inHand;
   }
 
+  /** Something of the key is in hand. */
+  busy(key: OrderingKey): boolean {
+    return this.#lanes.get(key)?.busy === true;
+  }
+
   get full(): boolean {
     return this.#progress.full;
   }
@@ -139,10 +144,11 @@ export class Partition {
       const lane = this.#lanes.ofKey(key);
       const { gated, maxPages } = this.#subscription;
       for (const item of itemsOf(cover, mine, gated ? 1 : maxPages)) {
+        const first = !this.#parking.holds(key) && !lane.queue.some(({ kind }) => kind === 'events');
         this.#progress.add(item);
         lane.queue.push(item);
         // Held until it is known to the store that it may have been in hand.
-        if (this.#doubts.of(key, item.first, item.events)) lane.held = true;
+        if (this.#doubts.of(key, item.first, item.events, first)) lane.held = true;
       }
       this.#lanes.enlist(lane);
     }

@@ -2,7 +2,7 @@
 // what a plain fold gives.
 
 import type { Store } from '../../src/store.ts';
-import { balanceAfter, type Broken, type Log, type Logged } from './auditor.ts';
+import { type Broken, balanceAfter, type Log, type Logged } from './auditor.ts';
 import { said } from './payloads.ts';
 import { type Plan, PROJECTOR, SAGA } from './plan.ts';
 
@@ -73,13 +73,16 @@ function auditJournal({ streams }: Log, events: readonly Logged[], broken: Broke
 
 async function auditProjections(accounts: readonly [string, Logged[]][], store: Store, plan: Plan, broken: Broken) {
   const generation = await store.activeGeneration(PROJECTOR);
-  if (accounts.length > 0 && generation !== (plan.rebuildAtMs > 0 ? 2 : 1)) broken(`readers get generation ${generation}`);
+  if (accounts.length > 0 && generation !== (plan.rebuildAtMs > 0 ? 2 : 1))
+    broken(`readers get generation ${generation}`);
   for (const [stream, events] of accounts) {
     const key = stream.slice('/account/'.length);
     const row = await store.readProjection({ tenant: '', projector: PROJECTOR, generation, key });
     const { count, sum, last } = row?.payload === undefined ? {} : said(row.payload).data;
     const wanted = [events.length, balanceAfter(events, events.length), events.length - 1];
-    if (String([count, sum, last]) !== String(wanted)) broken(`the row of ${stream} is ${[count, sum, last]}, not ${wanted}`);
-    if (row !== undefined && row.position !== events.at(-1)!.position) broken(`the row of ${stream} is of ${row.position}`);
+    if (String([count, sum, last]) !== String(wanted))
+      broken(`the row of ${stream} is ${[count, sum, last]}, not ${wanted}`);
+    if (row !== undefined && row.position !== events.at(-1)!.position)
+      broken(`the row of ${stream} is of ${row.position}`);
   }
 }

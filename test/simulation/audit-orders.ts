@@ -33,9 +33,15 @@ function auditProcess(name: string, process: readonly Logged[], events: readonly
   const saw = process.filter(({ type }) => type === 'Saw');
   for (const [i, { data, page }] of saw.entries()) {
     const event = events[i];
-    const same = event !== undefined && data.domain === event.domain && data.sequence === event.sequence && data.type === event.type;
+    const same =
+      event !== undefined &&
+      data.domain === event.domain &&
+      data.sequence === event.sequence &&
+      data.type === event.type;
     if (!same || page.origin?.sourcePosition !== event.position) {
-      return broken(`${name}: as number ${i} it saw ${data.type} of ${page.origin?.sourcePosition}, not ${event?.type} of ${event?.position}`);
+      return broken(
+        `${name}: as number ${i} it saw ${data.type} of ${page.origin?.sourcePosition}, not ${event?.type} of ${event?.position}`,
+      );
     }
   }
   // What came after the end is passed over.
@@ -61,7 +67,8 @@ function auditTimers(name: string, process: readonly Logged[], ended: boolean, b
 function auditOrder(stream: string, events: readonly Logged[], broken: Broken): void {
   const types = events.map(({ type }) => type);
   const [placed, end, ...more] = types;
-  if (placed !== 'Placed' || (end !== 'Confirmed' && end !== 'Cancelled') || more.length > 0) broken(`${stream} went ${types}`);
+  if (placed !== 'Placed' || (end !== 'Confirmed' && end !== 'Cancelled') || more.length > 0)
+    broken(`${stream} went ${types}`);
 }
 
 function auditStock(stream: string, events: readonly Logged[], broken: Broken): void {

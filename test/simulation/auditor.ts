@@ -3,10 +3,10 @@
 
 import type { EventPage } from '../../src/model/book.ts';
 import type { Store } from '../../src/store.ts';
-import type { Clients, Told } from './clients.ts';
-import type { Follower } from './follower.ts';
 import { auditBank } from './audit-bank.ts';
 import { auditOrders } from './audit-orders.ts';
+import type { Clients, Told } from './clients.ts';
+import type { Follower } from './follower.ts';
 import { type Data, numberOf, said } from './payloads.ts';
 import type { Plan } from './plan.ts';
 
@@ -94,7 +94,8 @@ function auditLog({ events, streams }: Log, broken: Broken): void {
   for (const [stream, all] of streams) {
     for (const [i, event] of all.entries()) {
       if (event.sequence !== i) return broken(`sequence ${i} of ${stream} is ${event.sequence}`);
-      if (i > 0 && event.createdAtMicros < all[i - 1]!.createdAtMicros) broken(`the time of ${stream} goes back at ${i}`);
+      if (i > 0 && event.createdAtMicros < all[i - 1]!.createdAtMicros)
+        broken(`the time of ${stream} goes back at ${i}`);
       // Who decided it says on which history, and that is the one that there was.
       const { at } = event.data;
       if (at !== undefined && at !== event.sequence) broken(`${stream} ${i} was decided at ${at}`);
@@ -114,7 +115,9 @@ function auditClient({ streams }: Log, told: Told, broken: Broken): void {
   const [first] = answers;
   for (const answer of answers) {
     if (answer.kind !== first!.kind || answer.first !== first!.first || answer.count !== first!.count) {
-      broken(`${about} was answered ${answer.kind} ${answer.first}+${answer.count}, before ${first!.kind} ${first!.first}+${first!.count}`);
+      broken(
+        `${about} was answered ${answer.kind} ${answer.first}+${answer.count}, before ${first!.kind} ${first!.first}+${first!.count}`,
+      );
     }
     if (answer.code !== first!.code || answer.at !== first!.at) broken(`${about}: its rejection changed`);
     if (answer.kind === 'rejected') {
@@ -122,7 +125,8 @@ function auditClient({ streams }: Log, told: Told, broken: Broken): void {
       if (!answer.duplicate) auditRejection(all, told, answer, broken);
       continue;
     }
-    if (mine.length !== answer.count) broken(`${about}: ${answer.count} events were acknowledged, ${mine.length} are there`);
+    if (mine.length !== answer.count)
+      broken(`${about}: ${answer.count} events were acknowledged, ${mine.length} are there`);
     for (const [i, unit] of answer.units.entries()) {
       const event = all[answer.first + i];
       const same = event?.unit === unit && event.createdAtMicros === answer.createdAtMicros[i];
@@ -134,7 +138,12 @@ function auditClient({ streams }: Log, told: Told, broken: Broken): void {
 }
 
 /** Decided on a history that there was between question and answer, by what the domain says of it. */
-function auditRejection(all: Logged[], { planned, sentAt, answeredAt }: Told, answer: Told['answers'][number], broken: Broken): void {
+function auditRejection(
+  all: Logged[],
+  { planned, sentAt, answeredAt }: Told,
+  answer: Told['answers'][number],
+  broken: Broken,
+): void {
   const from = Math.min(...sentAt);
   const to = answeredAt[answer.attempt]!;
   const about = `${planned.type} ${planned.id}`;

@@ -1,8 +1,8 @@
 // Those who send commands: they give up waiting, repeat what has a key, and write down everything that they were told.
 
+import { asDaybookError, type DaybookError } from '../../src/errors.ts';
 import type { CommandResponse } from '../../src/model/book.ts';
 import { streamText } from '../../src/model/stream.ts';
-import { asDaybookError, type DaybookError } from '../../src/errors.ts';
 import { toMicros } from '../../src/model/time.ts';
 import { type Random, whole } from '../../src/simulation/random.ts';
 import { domainOf } from './aggregates.ts';
@@ -158,7 +158,9 @@ class Sending {
             const error = asDaybookError(thrown);
             this.#simulation.note(about, `← ${error.reason}: ${error.message}`);
             if (error.reason === 'INTERNAL') {
-              this.#simulation.broken(`${about} was answered INTERNAL: ${(error.cause as Error)?.stack ?? error.message}`);
+              this.#simulation.broken(
+                `${about} was answered INTERNAL: ${(error.cause as Error)?.stack ?? error.message}`,
+              );
             }
             if (this.#isLost()) return hear(() => this.#failed('the answer is lost', true));
             if (error.reason === 'REJECTED') return this.#answered(rejectionOf(error, attempt), attempt);

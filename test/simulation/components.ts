@@ -224,18 +224,24 @@ export function hostAll(stage: Stage, generation: number): Hosted {
     reactors.push(new SimulatedReactor(stage, declaration, answer, notify) as unknown as SimulatedReactor<never>);
   };
   const projector = (newest: number) =>
-    add({ kind: 'projector', name: PROJECTOR, domains: ['account'], generation: newest, sync: true, maxPages: 5 }, balances);
+    add(
+      { kind: 'projector', name: PROJECTOR, domains: ['account'], generation: newest, sync: true, maxPages: 5 },
+      balances,
+    );
   const orders = stage.workload === 'orders';
   if (orders) {
     const domains = ['order', 'stock', 'payment'];
     const types = ['Placed', 'Confirmed', 'Cancelled', 'Reserved', 'Paid'];
     add({ kind: 'process_manager', name: PROCESS_MANAGER, domain: PROCESS_MANAGER, domains, types }, (request) => {
       const { trigger } = request;
-      if (trigger?.$case === 'timer') stage.firesEarly(trigger.value.due!.seconds * 1e6 + trigger.value.due!.nanos / 1000);
+      if (trigger?.$case === 'timer')
+        stage.firesEarly(trigger.value.due!.seconds * 1e6 + trigger.value.due!.nanos / 1000);
       return fulfilment(request, stage.nonce());
     });
   } else {
-    add({ kind: 'saga', name: SAGA, domains: ['account'] }, (request) => transfers(request, stage.nonce(), stage.journal));
+    add({ kind: 'saga', name: SAGA, domains: ['account'] }, (request) =>
+      transfers(request, stage.nonce(), stage.journal),
+    );
     projector(generation);
   }
   const domains = orders ? ['order', 'stock', 'payment'] : ['account', 'journal'];

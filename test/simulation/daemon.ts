@@ -90,7 +90,17 @@ export class Daemon {
     const { domains } = components;
     const log = this.#logger();
     const cache = new HotCache(limits);
-    const options = { store, components, cache, runtime, limits, log, instance: this.name, version: 'simulated', domains };
+    const options = {
+      store,
+      components,
+      cache,
+      runtime,
+      limits,
+      log,
+      instance: this.name,
+      version: 'simulated',
+      domains,
+    };
     openEngine(options).then(
       (engine) => {
         if (process.dead) return;
@@ -99,7 +109,8 @@ export class Daemon {
       },
       (error) => {
         this.#note(`does not start: ${asDaybookError(error).message}`);
-        if (asDaybookError(error).reason === 'INTERNAL') this.#simulation.broken(`a daemon did not start: ${error.stack}`);
+        if (asDaybookError(error).reason === 'INTERNAL')
+          this.#simulation.broken(`a daemon did not start: ${error.stack}`);
         process.dead = true;
         this.#startIn(300);
       },
@@ -273,25 +284,32 @@ function described(call: StoreCall, args: readonly unknown[]): string {
 function unitText({ appends, outcomes, expectations, work }: Unit): string {
   const parts: string[] = [];
   for (const { stream, pages } of appends) {
-    parts.push(`${stream.domain}/${stream.root[15]} ${pages.map((page) => page.event!.typeUrl.split(/[/.]/).at(-1)).join()}`);
+    parts.push(
+      `${stream.domain}/${stream.root[15]} ${pages.map((page) => page.event!.typeUrl.split(/[/.]/).at(-1)).join()}`,
+    );
   }
   for (const { stream } of expectations) parts.push(`expects ${stream.domain}/${stream.root[15]}`);
   for (const { kind, key } of outcomes) parts.push(`${kind} key ${key}`);
   for (const { from, to, partition } of work?.cursors ?? []) {
-    parts.push(`${partition.subscription}.${partition.partition} ${from}→${to}`);
+    parts.push(`${partition.subscription}${partition.generation}.${partition.partition} ${from}→${to}`);
   }
   for (const { partition, position } of work?.done ?? []) parts.push(`${partition.subscription} done ${position}`);
-  for (const { key, row } of work?.parked ?? []) parts.push(`parked ${key} ${row?.state ?? 'gone'} ${row?.position ?? ''}`);
+  for (const { key, row } of work?.parked ?? [])
+    parts.push(`parked ${key} ${row?.state ?? 'gone'} ${row?.position ?? ''} (${row?.partition.generation})`);
   for (const { position, index, kind } of work?.outboxAdded ?? []) parts.push(`${kind} ${position}.${index}`);
-  for (const { key, row } of work?.outboxChanged ?? []) parts.push(`outbox ${key.position}.${key.index} ${row?.state ?? 'gone'}`);
+  for (const { key, row } of work?.outboxChanged ?? [])
+    parts.push(`outbox ${key.position}.${key.index} ${row?.state ?? 'gone'}`);
   for (const { key, row } of work?.timers ?? []) parts.push(`timer ${key.name} ${row === undefined ? 'gone' : 'set'}`);
   for (const { key, position } of work?.projections ?? []) parts.push(`row ${key.slice(-4)} at ${position}`);
   return `{${parts.join('; ')}}`;
 }
 
 function outcome(call: StoreCall, result: unknown): string {
-  if (call !== 'commit') return Array.isArray(result) ? `${result.length}` : typeof result === 'object' ? 'ok' : String(result);
+  if (call !== 'commit')
+    return Array.isArray(result) ? `${result.length}` : typeof result === 'object' ? 'ok' : String(result);
   return (result as UnitResult[])
-    .map((each) => (each.kind === 'committed' ? `@${each.position}` : each.kind === 'fenced' ? `fenced: ${each.what}` : each.kind))
+    .map((each) =>
+      each.kind === 'committed' ? `@${each.position}` : each.kind === 'fenced' ? `fenced: ${each.what}` : each.kind,
+    )
     .join(' + ');
 }

@@ -1,7 +1,7 @@
 // Payloads of the simulation's own domains are JSON: failures and traces read well.
 
-import type { Any, CommandBook, Cover, EventBook, EventPage, Origin } from '../../src/model/book.ts';
 import { bodies } from '../../src/components/bodies.ts';
+import type { Any, CommandBook, Cover, EventBook, EventPage, Origin } from '../../src/model/book.ts';
 
 export interface Data {
   [field: string]: number | string | boolean | undefined;

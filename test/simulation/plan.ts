@@ -164,7 +164,13 @@ function ordersOf(random: Random, plan: Plan): PlannedCommand[] {
   const items = whole(random, 1, 2);
   const commands: PlannedCommand[] = [];
   for (let item = 1; item <= items; item++) {
-    const supply = { type: 'Supply', root: item, amount: whole(random, 1, 4), keyed: true, atMs: whole(random, 0, 500) };
+    const supply = {
+      type: 'Supply',
+      root: item,
+      amount: whole(random, 1, 4),
+      keyed: true,
+      atMs: whole(random, 0, 500),
+    };
     commands.push(commandOf(random, plan, { ...supply, explicit: false }));
   }
   const orders = whole(random, 2, 6);
@@ -187,7 +193,8 @@ function faultsOf(random: Random, plan: Plan): Fault[] {
   const commits = () => random() < 0.6;
   const call = (ofCommits: boolean) => (ofCommits ? whole(random, 1, 40) : whole(random, 1, 250));
   const atMs = () => Math.floor(random() * BUSY_MS * 1.3);
-  const names = plan.workload === 'orders' ? [PROCESS_MANAGER, 'order', 'stock'] : [SAGA, PROJECTOR, 'account', 'journal'];
+  const names =
+    plan.workload === 'orders' ? [PROCESS_MANAGER, 'order', 'stock'] : [SAGA, PROJECTOR, 'account', 'journal'];
   const what = () => pick<ComponentFault>(random, ['error', 'error', 'timeout', 'lost', 'wrong', 'overloaded', 'slow']);
   const some = (chance: number, most: number, add: () => Fault) => {
     if (random() >= chance) return;
@@ -218,7 +225,12 @@ function faultsOf(random: Random, plan: Plan): Fault[] {
     const forMs = pick(random, [500, 2000, 4000, 7000]);
     return { kind: 'pause', daemon: daemon(), call: call(ofCommits), commits: ofCommits, forMs };
   });
-  some(0.2, 2, () => ({ kind: 'pause-at', daemon: daemon(), atMs: atMs(), forMs: pick(random, [500, 2000, 4000, 7000]) }));
+  some(0.2, 2, () => ({
+    kind: 'pause-at',
+    daemon: daemon(),
+    atMs: atMs(),
+    forMs: pick(random, [500, 2000, 4000, 7000]),
+  }));
   some(0.15, 2, () => ({ kind: 'clock', daemon: daemon(), atMs: atMs(), jumpMs: whole(random, -5000, 5000) }));
   some(0.4, 3, () => {
     const times = pick(random, [1, 1, 2, 8]);

@@ -65,15 +65,12 @@ export class Settling {
       return `dead letters: ${JSON.stringify([...parked, ...outbox].filter(({ state }) => state === 'dead')).slice(0, 500)}`;
     }
     if (parked.length > 0) return `parked keys: ${JSON.stringify(parked)}`;
-    if (outbox.length > 0) return `${outbox.length} outputs, the first of ${outbox[0]!.subscription} ${outbox[0]!.position}`;
+    if (outbox.length > 0)
+      return `${outbox.length} outputs, the first of ${outbox[0]!.subscription} ${outbox[0]!.position}`;
     for (const cursor of cursors) {
       if (cursor.position < position) return `a cursor: ${JSON.stringify(cursor)}, the log ends at ${position}`;
-    }
-    if (plan.workload === 'orders') {
-      for (let partition = 0; partition < plan.partitions; partition++) {
-        const next = await store.nextTimerDue(PROCESS_MANAGER, partition);
-        if (next !== undefined) return `a timer of partition ${partition}`;
-      }
+      const { subscription, partition } = cursor;
+      if ((await store.nextTimerDue(subscription, partition)) !== undefined) return `a timer of partition ${partition}`;
     }
     if (plan.rebuildAtMs > 0 && (await store.activeGeneration(PROJECTOR)) !== 2) return 'the rebuild';
     const behind = followers.find((follower) => follower.position < position);
@@ -83,7 +80,9 @@ export class Settling {
 
   /** An operator. */
   #replay(): void {
-    const engine = this.#simulation.daemons.find((daemon) => daemon.engine !== undefined && !daemon.process.dead)?.engine;
+    const engine = this.#simulation.daemons.find(
+      (daemon) => daemon.engine !== undefined && !daemon.process.dead,
+    )?.engine;
     if (engine === undefined) return;
     const caller = { deadlineMs: Infinity, signal: new AbortController().signal };
     const names = this.#simulation.plan.workload === 'orders' ? [PROCESS_MANAGER] : [SAGA, PROJECTOR];

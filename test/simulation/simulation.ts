@@ -1,10 +1,10 @@
 // One seed: daemons on one store, clients, and what goes wrong, in virtual time, until everything has settled.
 
-import { openMemory } from '../../src/stores/memory.ts';
-import type { Store, Unit, UnitResult } from '../../src/store.ts';
 import { streamText } from '../../src/model/stream.ts';
 import { type Random, stream } from '../../src/simulation/random.ts';
 import type { StoreCall } from '../../src/simulation/store-through.ts';
+import type { Store, Unit, UnitResult } from '../../src/store.ts';
+import { openMemory } from '../../src/stores/memory.ts';
 import { audit } from './auditor.ts';
 import { Clients } from './clients.ts';
 import type { Stage } from './components.ts';
@@ -60,7 +60,9 @@ export class Simulation {
     this.plan = plan;
     this.#trace = trace;
     this.#random = stream(plan.seed, 1);
-    this.#counted = plan.faults.filter((fault): fault is Counted => fault.kind === 'component' || fault.kind === 'poison');
+    this.#counted = plan.faults.filter(
+      (fault): fault is Counted => fault.kind === 'component' || fault.kind === 'poison',
+    );
     this.store = openMemory(IDENTITY, () => Math.floor(EPOCH_MICROS + this.time.nowMs * 1000));
     this.daemons = Array.from({ length: plan.daemons }, (_, i) => new Daemon(this, i, stream(plan.seed, 10 + i)));
     this.clients = new Clients(this, stream(plan.seed, 2));
@@ -135,13 +137,7 @@ export class Simulation {
   #faultOf(name: string, event: string | undefined): ComponentFault | undefined {
     const call = (this.#calls.get(name) ?? 0) + 1;
     this.#calls.set(name, call);
-    let seen: { number: number; failed: number } | undefined;
-    if (event !== undefined) {
-      let events = this.#seen.get(name);
-      if (events === undefined) this.#seen.set(name, (events = new Map()));
-      seen = events.get(event);
-      if (seen === undefined) events.set(event, (seen = { number: events.size + 1, failed: 0 }));
-    }
+    const seen = event === undefined ? undefined : this.#see(name, event);
     if (this.calm) return undefined;
     for (const fault of this.#counted) {
       if (fault.name !== name) continue;
@@ -152,6 +148,14 @@ export class Simulation {
       }
     }
     return undefined;
+  }
+
+  #see(name: string, event: string): { number: number; failed: number } {
+    const events = this.#seen.get(name) ?? new Map<string, { number: number; failed: number }>();
+    this.#seen.set(name, events);
+    const seen = events.get(event) ?? { number: events.size + 1, failed: 0 };
+    events.set(event, seen);
+    return seen;
   }
 
   #schedule(fault: Fault): void {
