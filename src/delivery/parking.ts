@@ -182,7 +182,10 @@ export class Parking {
     // At once: as soon as the retry lane has a key, what comes may be the tail's again, and must stay in its lane.
     rows.forEach(({ key }, i) => {
       this.#found(key, found[i]);
-      if (found[i] !== undefined) this.#partition.passOver(key);
+      const entry = this.#entries.get(key);
+      if (entry === undefined) return;
+      entry.tailFrom = Infinity;
+      this.#partition.passOver(key);
     });
     this.#subscription.progressed();
   }
@@ -491,8 +494,6 @@ export class Parking {
       const fresh = { running: false, alone, offered: 0, tailFrom: Infinity, uncounted: 0, probed: 0 };
       this.#entries.set(row.key, { row, dueAtMicros, ...fresh });
     } else {
-      // Parked anew: from its first event on it is the retry lane's.
-      if (row.position >= entry.tailFrom) entry.tailFrom = Infinity;
       entry.row = row;
       entry.dueAtMicros = dueAtMicros;
     }
