@@ -11,8 +11,8 @@ export class Doubts {
   /** So many pages, at most, were in hand and not found yet. */
   #pages: number;
   readonly #places = new Map<OrderingKey, number>();
-  /** Keys that are being parked: what comes of them meanwhile waits in their lanes. */
-  readonly #writing = new Set<OrderingKey>();
+  /** Keys of which something was offered: what comes later of them was not first in hand. */
+  readonly #met = new Set<OrderingKey>();
 
   constructor(through: number, pages: number, parkedBefore: ReadonlySet<OrderingKey>) {
     this.#through = through;
@@ -20,12 +20,16 @@ export class Doubts {
     this.#parkedBefore = parkedBefore;
   }
 
-  /** True: the pages, which begin at the position, are in doubt. `first`: nothing of the key waits before them. */
-  of(key: OrderingKey, position: number, pages: number, first: boolean): boolean {
+  /** True: the pages, which begin at the position, are in doubt. `possible`: they may have been handed out at all. */
+  of(key: OrderingKey, position: number, pages: number, possible: boolean): boolean {
     if (position > this.#through || this.#pages <= 0 || this.#parkedBefore.has(key)) return false;
-    if (!this.#places.has(key) && (!first || this.#writing.has(key))) return false;
+    if (!this.#places.has(key)) {
+      if (this.#met.has(key)) return false;
+      this.#met.add(key);
+      if (!possible) return false;
+      this.#places.set(key, position);
+    }
     this.#pages -= pages;
-    if (!this.#places.has(key)) this.#places.set(key, position);
     return true;
   }
 
@@ -42,18 +46,13 @@ export class Doubts {
   /** The same, of what was offered so far; nothing is in doubt from now on. */
   now(): ReadonlyMap<OrderingKey, number> | undefined {
     this.#pages = 0;
+    this.#met.clear();
     return this.#take();
-  }
-
-  /** These are parked. */
-  written(places: ReadonlyMap<OrderingKey, number>): void {
-    for (const key of places.keys()) this.#writing.delete(key);
   }
 
   #take(): ReadonlyMap<OrderingKey, number> | undefined {
     if (this.#places.size === 0) return undefined;
     const places = new Map(this.#places);
-    for (const key of places.keys()) this.#writing.add(key);
     this.#places.clear();
     return places;
   }

@@ -144,11 +144,10 @@ export class Partition {
       const lane = this.#lanes.ofKey(key);
       const { gated, maxPages } = this.#subscription;
       for (const item of itemsOf(cover, mine, gated ? 1 : maxPages)) {
-        const first = !this.#parking.holds(key) && !lane.queue.some(({ kind }) => kind === 'events');
         this.#progress.add(item);
         lane.queue.push(item);
         // Held until it is known to the store that it may have been in hand.
-        if (this.#doubts.of(key, item.first, item.events, first)) lane.held = true;
+        if (this.#doubts.of(key, item.first, item.events, this.#mayHandle(item))) lane.held = true;
       }
       this.#lanes.enlist(lane);
     }
@@ -539,8 +538,6 @@ export class Partition {
     } catch (thrown) {
       if (!this.#stopped) this.#subscription.restart(this, asDaybookError(thrown));
       return;
-    } finally {
-      this.#doubts.written(places);
     }
     this.#subscription.kick(this);
   }
