@@ -39,7 +39,8 @@ export class Simulation {
   readonly daemons: Daemon[];
   readonly clients: Clients;
   readonly followers: Follower[];
-  readonly broken_: string[] = [];
+  readonly #broken: string[] = [];
+  #events = 0;
   /** The generation of the projector that hosts declare. */
   generation = 1;
   readonly #trace: ((line: string) => void) | undefined;
@@ -80,14 +81,19 @@ export class Simulation {
     if (this.time.steps > STEPS_MAX) this.broken(`still busy after ${STEPS_MAX} steps`);
     const { log, broken } = await audit(this);
     for (const each of broken) this.broken(each);
+    this.#events = log;
+    return this.result();
+  }
+
+  result(): Result {
     const { steps, nowMs } = this.time;
-    return { broken: this.broken_, hash: this.#hash >>> 0, steps, virtualMs: nowMs, events: log };
+    return { broken: this.#broken, hash: this.#hash >>> 0, steps, virtualMs: nowMs, events: this.#events };
   }
 
   /** Something is not as it was promised. */
   broken(what: string): void {
     this.note('BROKEN', what);
-    if (this.broken_.length < BROKEN_MAX) this.broken_.push(what);
+    if (this.#broken.length < BROKEN_MAX) this.#broken.push(what);
   }
 
   note(who: string, what: string | (() => string)): void {
@@ -199,7 +205,3 @@ export class Simulation {
 
 /** What a daemon knows of the store's clock is as old as its last heartbeat. */
 const EARLY_MS = 250;
-
-export function simulate(plan: Plan, trace?: (line: string) => void): Promise<Result> {
-  return new Simulation(plan, trace).run();
-}
