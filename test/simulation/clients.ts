@@ -99,7 +99,6 @@ class Sending {
   readonly #explicit: number | undefined;
   readonly #over: () => void;
   #ended = false;
-  #attempts = 0;
   #lost: number;
   #failures = 0;
 
@@ -122,7 +121,6 @@ class Sending {
     const daemon = daemons[where % daemons.length]!;
     const told = this.#told;
     const attempt = told.sentAt.push(this.#simulation.lengthOf(told.stream)) - 1;
-    this.#attempts++;
     const about = `client: ${told.planned.id} ${told.planned.type} ${told.stream}`;
     this.#simulation.note(about, `→ ${daemon.name}`);
     let heard = false;

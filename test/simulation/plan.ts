@@ -72,7 +72,7 @@ export const PROJECTOR = 'balances';
 export const PROCESS_MANAGER = 'fulfilment';
 export const LEASE_MS = 3000;
 /** Commands come until then. */
-const BUSY_MS = 8000;
+const BUSY_MS = 5000;
 
 export function planOf(seed: number): Plan {
   const random = stream(seed, 0);
@@ -87,7 +87,7 @@ export function planOf(seed: number): Plan {
     limits: limitsOf(random),
     keepsState: random() < 0.5,
     journal: random() < 0.7 ? 'command' : 'fact',
-    rebuildAtMs: workload === 'rebuild' ? whole(random, 500, 5000) : 0,
+    rebuildAtMs: workload === 'rebuild' ? whole(random, 500, 3500) : 0,
     followers: random() < 0.5 ? 1 : 0,
     commands: [],
     faults: [],
@@ -208,28 +208,28 @@ function faultsOf(random: Random, plan: Plan): Fault[] {
   });
   some(0.3, 4, () => {
     const ofCommits = commits();
-    const forMs = pick(random, [20, 200, 2000, 5000]);
+    const forMs = pick(random, [20, 200, 2000, 4000]);
     return { kind: 'slow-store', daemon: daemon(), call: call(ofCommits), commits: ofCommits, forMs };
   });
-  some(0.15, 1, () => ({ kind: 'outage', atMs: atMs(), forMs: pick(random, [100, 1000, 6000]) }));
+  some(0.15, 1, () => ({ kind: 'outage', atMs: atMs(), forMs: pick(random, [100, 1000, 4000]) }));
   some(0.5, 3, () => {
     const ofCommits = commits();
     const when = pick<'before' | 'after'>(random, ['before', 'after']);
-    const downMs = pick(random, [50, 500, 5000]);
+    const downMs = pick(random, [50, 500, 4000]);
     return { kind: 'kill', daemon: daemon(), call: call(ofCommits), commits: ofCommits, when, downMs };
   });
-  some(0.2, 2, () => ({ kind: 'kill-at', daemon: daemon(), atMs: atMs(), downMs: pick(random, [50, 500, 5000]) }));
-  some(0.2, 2, () => ({ kind: 'stop', daemon: daemon(), atMs: atMs(), downMs: pick(random, [0, 200, 3000]) }));
+  some(0.2, 2, () => ({ kind: 'kill-at', daemon: daemon(), atMs: atMs(), downMs: pick(random, [50, 500, 4000]) }));
+  some(0.2, 2, () => ({ kind: 'stop', daemon: daemon(), atMs: atMs(), downMs: pick(random, [0, 200, 2500]) }));
   some(0.3, 2, () => {
     const ofCommits = commits();
-    const forMs = pick(random, [500, 2000, 4000, 7000]);
+    const forMs = pick(random, [500, 2000, 3500, 5500]);
     return { kind: 'pause', daemon: daemon(), call: call(ofCommits), commits: ofCommits, forMs };
   });
   some(0.2, 2, () => ({
     kind: 'pause-at',
     daemon: daemon(),
     atMs: atMs(),
-    forMs: pick(random, [500, 2000, 4000, 7000]),
+    forMs: pick(random, [500, 2000, 3500, 5500]),
   }));
   some(0.15, 2, () => ({ kind: 'clock', daemon: daemon(), atMs: atMs(), jumpMs: whole(random, -5000, 5000) }));
   some(0.4, 3, () => {

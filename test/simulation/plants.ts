@@ -16,12 +16,17 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
       {
         file: 'delivery/progress.ts',
         from: '    if (moves) work.cursors.push({ partition, epoch, from: this.#position, to });\n    else {',
-        to: `    if (moves) {
-      const early = emptyWork();
-      early.cursors.push({ partition, epoch, from: this.#position, to });
-      await this.#owner.commit(this.#unitOf(early));
-      work.fences.push({ partition, epoch });
-    } else {`,
+        to: '    if (moves) work.fences.push({ partition, epoch });\n    else {',
+      },
+      {
+        file: 'delivery/progress.ts',
+        from: '      if (!(await this.#committed(unit, effect))) return false;\n      taken();',
+        to: `      const early = emptyWork();
+      if (moves) early.cursors.push({ partition, epoch, from: this.#position, to });
+      if (moves) await this.#owner.commit(this.#unitOf(early));
+      if (moves) this.#position = to;
+      if (!(await this.#committed(unit, effect))) return false;
+      taken();`,
       },
     ],
   },
@@ -125,8 +130,9 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
     changes: [
       {
         file: 'delivery/parking.ts',
-        from: "        const draining = { ...row, state: 'draining', through, attempts: 0, reason: '', message: '' } as const;",
-        to: '        const draining = undefined;',
+        from: '        return { ...unit, work: { ...unit.work!, fences: [], cursors } };',
+        to: `        const parked = unit.work.parked.map((change) => ({ ...change, row: undefined }));
+        return { ...unit, work: { ...unit.work, fences: [], cursors, parked } };`,
       },
     ],
   },

@@ -4,9 +4,9 @@
 import { PROCESS_MANAGER, PROJECTOR, SAGA } from './plan.ts';
 import type { Simulation } from './simulation.ts';
 
-const LOOK_MS = 400;
+const LOOK_MS = 300;
 /** Faults of the plan are over by then. */
-const CALM_AT_MS = 14_000;
+const CALM_AT_MS = 9000;
 /** All of the plan may be over much sooner. */
 const QUIET_AT_MS = 3000;
 const GIVE_UP_MS = 180_000;

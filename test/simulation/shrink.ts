@@ -2,6 +2,11 @@
 
 import type { Plan } from './plan.ts';
 
+/** What kind of failure it is, without the numbers. */
+export function kindOf(broken: string): string {
+  return broken.replaceAll(/[\d.]+/g, '#').slice(0, 30);
+}
+
 /** Tries, at most. */
 const TRIES = 400;
 

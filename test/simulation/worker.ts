@@ -28,7 +28,7 @@ if (name !== undefined) plant(PLANTS[name]!);
 // Only now, so that the plant is in what is loaded.
 const { runPlan } = await import('./run-seed.ts');
 const { planOf } = await import('./plan.ts');
-const { shrink } = await import('./shrink.ts');
+const { kindOf, shrink } = await import('./shrink.ts');
 
 async function range({ from, to, stopAtFirst }: Extract<Job, { kind: 'range' }>): Promise<RangeResult> {
   const begun = process.cpuUsage();
@@ -55,7 +55,10 @@ async function perform(job: Job): Promise<JobResult> {
     const { broken, hash } = await runPlan(job.plan);
     return { kind: 'plan', broken, hash };
   }
-  const plan = await shrink(job.plan, async (candidate) => (await runPlan(candidate)).broken.length > 0);
+  const [first] = (await runPlan(job.plan)).broken;
+  if (first === undefined) return { kind: 'shrink', plan: job.plan, broken: [] };
+  const same = (broken: string) => kindOf(broken) === kindOf(first);
+  const plan = await shrink(job.plan, async (candidate) => (await runPlan(candidate)).broken.some(same));
   return { kind: 'shrink', plan, broken: (await runPlan(plan)).broken };
 }
 
