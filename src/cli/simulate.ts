@@ -110,8 +110,7 @@ async function encoder(world: World, lines: readonly Line[], jsonPayload: boolea
   const [{ parts }] = lines as [Line, ...Line[]];
   const untilMs = runtime.monotonicMs() + ATTACH_MS;
   for (;;) {
-    const [ended] = world.broken;
-    if (ended !== undefined) throw new Exit(EXIT.fault, ended);
+    world.checkComponents();
     const types = jsonPayload ? undefined : await fetchTypes(world.address);
     const encode: Encode = (type, json) => encodePayload(types, type, json, jsonPayload);
     try {
@@ -122,7 +121,8 @@ async function encoder(world: World, lines: readonly Line[], jsonPayload: boolea
     } catch (thrown) {
       if (runtime.monotonicMs() > untilMs) throw thrown;
     }
-    if (runtime.monotonicMs() > untilMs) throw new Exit(EXIT.fault, 'no component attached: it finds the daemon at $DAYBOOK_ADDRESS');
+    if (runtime.monotonicMs() > untilMs)
+      throw new Exit(EXIT.fault, 'no component attached: it finds the daemon at $DAYBOOK_ADDRESS');
     await sleep(runtime, 100);
   }
 }

@@ -12,7 +12,13 @@ import type { Answer } from './world.ts';
 type Broken = (what: string) => void;
 
 /** A decider must say the same of the same history, whatever it keeps, and when it is asked again after a crash. */
-export async function checkDecision(address: string, about: string, command: CommandBook, answer: Answer, broken: Broken) {
+export async function checkDecision(
+  address: string,
+  about: string,
+  command: CommandBook,
+  answer: Answer,
+  broken: Broken,
+) {
   if (answer.rejected) return;
   const point =
     answer.first === 0
@@ -26,7 +32,9 @@ export async function checkDecision(address: string, about: string, command: Com
   const again = result.value.pages.map(({ event }) => event!);
   const names = (events: Answer['events']) => events.map(({ typeUrl }) => typeName(typeUrl)).join(', ') || 'nothing';
   if (names(again) !== names(answer.events)) {
-    return broken(`${about}: ${names(answer.events)} at first, ${names(again)} when it is decided again on the same history`);
+    return broken(
+      `${about}: ${names(answer.events)} at first, ${names(again)} when it is decided again on the same history`,
+    );
   }
   const differs = again.findIndex(({ value }, i) => !sameBytes(value, answer.events[i]!.value));
   if (differs >= 0) {
@@ -58,7 +66,8 @@ export async function checkEffects(store: Store, broken: Broken): Promise<void> 
       const name = `${component} ${sourcePosition}.${index} ${cover!.domain}`;
       const unit = Buffer.from(unitId).toString('hex');
       const known = effects.get(name);
-      if (known !== undefined && known !== unit) broken(`${component}: what follows from position ${sourcePosition} happened twice`);
+      if (known !== undefined && known !== unit)
+        broken(`${component}: what follows from position ${sourcePosition} happened twice`);
       effects.set(name, unit);
     }
   }
@@ -75,7 +84,8 @@ export async function checkProjections(address: string, store: Store, broken: Br
     }
     const after = await rowsOf(store, projector);
     for (const key of new Set([...before.keys(), ...after.keys()])) {
-      if (before.get(key) !== after.get(key)) broken(`${projector}: the row ${key} is another one when it is built anew`);
+      if (before.get(key) !== after.get(key))
+        broken(`${projector}: the row ${key} is another one when it is built anew`);
     }
   }
 }

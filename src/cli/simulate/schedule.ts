@@ -39,7 +39,13 @@ export function scheduleOf(seed: number, lines: readonly Line[], components: num
   }
   const blows: Schedule['blows'] = [];
   for (let count = whole(random, 0, 4); count > 0; count--) {
-    const blow = pick<Blow>(random, ['kill component', 'kill component', 'stop component', 'kill daemon', 'stop daemon']);
+    const blow = pick<Blow>(random, [
+      'kill component',
+      'kill component',
+      'stop component',
+      'kill daemon',
+      'stop daemon',
+    ]);
     blows.push({ after: whole(random, 0, lines.length), blow, component: whole(random, 0, components - 1) });
   }
   blows.sort((a, b) => a.after - b.after);

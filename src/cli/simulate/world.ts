@@ -13,6 +13,7 @@ import type { Store } from '../../store.ts';
 import { openMemory } from '../../stores/memory.ts';
 import { type Logger, openLog } from '../../telemetry/log.ts';
 import { CallFailed, call } from '../connect.ts';
+import { EXIT, Exit } from '../exit-codes.ts';
 import { ComponentProcess } from './component-process.ts';
 import type { Blow, Schedule } from './schedule.ts';
 
@@ -51,6 +52,8 @@ export class World implements AsyncDisposable {
   #components: ComponentProcess[] = [];
   #failures = 0;
   #calm = false;
+  /** A component went away by itself. */
+  #ended: string | undefined;
 
   private constructor(schedule: Schedule, random: Random, log: Logger) {
     const { uuid } = this.#runtime;
@@ -64,10 +67,17 @@ export class World implements AsyncDisposable {
     const log = await openLog({ level: verbose ? 'info' : 'fatal' });
     const world = new World(schedule, stream(seed, 1), log);
     await world.#startDaemon();
-    const ended = (sentence: string) => world.broken.push(sentence);
+    const ended = (sentence: string) => {
+      world.#ended = sentence;
+    };
     world.#components = components.map((command) => new ComponentProcess(command, world.address, ended));
     for (const component of world.#components) component.start();
     return world;
+  }
+
+  /** Without all of its components there is nothing to simulate. */
+  checkComponents(): void {
+    if (this.#ended !== undefined) throw new Exit(EXIT.fault, this.#ended);
   }
 
   get address(): string {
@@ -102,7 +112,8 @@ export class World implements AsyncDisposable {
   async execute(command: CommandBook): Promise<Answer> {
     const about = `${command.cover!.domain}: ${command.idempotencyKey}`;
     const untilMs = this.#runtime.monotonicMs() + PATIENCE_MS;
-    for (let failed: unknown; this.#runtime.monotonicMs() < untilMs; ) {
+    for (let failed = ''; this.#runtime.monotonicMs() < untilMs; ) {
+      this.checkComponents();
       try {
         const { events } = await call(this.#address, CommandGatewayDefinition, 'execute', command);
         const pages = events!.pages;
@@ -117,14 +128,14 @@ export class World implements AsyncDisposable {
           return { text: `rejected: ${code} ${message}`, first: 0, events: [], rejected: true };
         }
         if (thrown.reason === 'INVALID_ARGUMENT' || thrown.reason === 'TOO_LARGE') throw thrown;
-        if (thrown.reason === 'COMPONENT_FAULT' && thrown.message !== String(failed)) {
+        if (thrown.reason === 'COMPONENT_FAULT' && thrown.message !== failed) {
           this.broken.push(`${about}: ${thrown.message}`);
           failed = thrown.message;
         }
         await sleep(this.#runtime, 20 + this.#random() * 100);
       }
     }
-    throw new Error(`${about} was not answered within ${PATIENCE_MS / 1000} s`);
+    throw new Exit(EXIT.fault, `${about} was not answered within ${PATIENCE_MS / 1000} s`);
   }
 
   /** Nothing goes wrong from now on. Resolves when nothing is under way. */
