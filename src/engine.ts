@@ -54,7 +54,7 @@ export async function openEngine(options: EngineOptions) {
   const tail = new LogTail(store, runtime, limits, head.position);
   const committer = new Committer(store, runtime, limits, (books) => tail.publish(books));
   const reads = new UpcastingReads(store, components);
-  const admission = new Admission(limits);
+  const admission = new Admission(limits, runtime);
   const common = {
     store,
     reads,

@@ -1,5 +1,6 @@
 // Open this first. What a daemon is made of, in the order in which it starts; it stops in reverse.
 
+import { busyness } from './busyness.ts';
 import { ComponentRegistry } from './components/registry.ts';
 import { ServedAggregate, type ServedLimits, ServedUpcaster } from './components/served.ts';
 import { ServedReactor } from './components/served-reactor.ts';
@@ -65,7 +66,18 @@ export async function startDaemon(
     around: (business) => tellFailures(business, payloads, log),
   });
   const { logIdentity } = engine;
-  const api = { ...engine, payloads, components, deadlines, runtime, log, limits, version: VERSION, instance };
+  const api = {
+    ...engine,
+    busy: busyness(),
+    payloads,
+    components,
+    deadlines,
+    runtime,
+    log,
+    limits,
+    version: VERSION,
+    instance,
+  };
   const server = await openServer(api, { ...config.listen, reflection: config.reflection });
   let stopping = false;
   const readiness = (): Readiness => ({
