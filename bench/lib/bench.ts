@@ -1,6 +1,6 @@
 // What every row uses: servers and programs that are started when they are first needed and end with the row, and how long to measure.
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type PostgresServer, startPostgres } from '../../test/support/postgres.ts';
@@ -50,6 +50,12 @@ export class Bench implements AsyncDisposable {
       return server;
     })();
     return this.#postgres;
+  }
+
+  /** Its first process, the parent of all others. */
+  async postmaster(): Promise<number> {
+    const { data } = await this.postgres();
+    return Number(readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')[0]);
   }
 
   /** The URL of an empty database. */

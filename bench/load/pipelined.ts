@@ -86,7 +86,7 @@ const FRAME_COMMANDS = 256;
 function roomy(streams: readonly ClientDuplexStream<Buffer, Buffer>[], next: number) {
   for (let i = 0; i < streams.length; i++) {
     const stream = streams[(next + i) % streams.length]!;
-    if (!stream.writableNeedDrain) return stream;
+    if (stream.writableLength === 0) return stream;
   }
   return undefined;
 }

@@ -1,6 +1,7 @@
 // P1, P2, P12: how many commands a second, each acknowledged when it is durable.
 
 import { type Bench, progress } from '../lib/bench.ts';
+import { CpuMeter } from '../lib/cpu.ts';
 import { audit, type Daemon, type Options, type Storage } from '../lib/daemon.ts';
 import { alternate, best, spread } from '../lib/figures.ts';
 import type { Row } from '../lib/row.ts';
@@ -72,6 +73,12 @@ export async function finish({ daemon, host, storage }: Setting): Promise<void> 
   await audit(storage, events);
 }
 
+/** Of everybody who takes part in a command. */
+export async function meter(bench: Bench, { daemon, host, load, storage }: Setting): Promise<CpuMeter> {
+  const own = { daemon: daemon.pid, host: host.pid, load: load.pid };
+  return new CpuMeter(storage.type === 'postgres' ? { ...own, PostgreSQL: await bench.postmaster() } : own);
+}
+
 const WARM_UP_S = 3;
 
 export const P1: Row = {
@@ -116,8 +123,10 @@ export const P2: Row = {
     for (const each of [postgres, ...Object.values(others)]) await each.pipelined(512, WARM_UP_S);
     await pgbench(bench, url, 16);
     const { seconds } = bench;
+    const cpu = await meter(bench, postgres);
+    const run = () => postgres.pipelined(512, seconds);
     const figures = await alternate(bench.rounds, {
-      postgres: async () => perSecond(await postgres.pipelined(512, seconds)),
+      postgres: async () => perSecond(await cpu.measure(run, ({ answered }) => answered)),
       pgbench16: () => pgbench(bench, url, 16),
       pgbench64: () => pgbench(bench, url, 64),
       sqlite: async () => perSecond(await others.sqlite.pipelined(512, seconds)),
@@ -127,7 +136,10 @@ export const P2: Row = {
     await finish(others.sqlite);
     const series = best(figures.pgbench16, figures.pgbench64);
     const yardstick = { name: 'pgbench, one INSERT each', series };
-    const notes = [`pgbench with 16 clients ${spread(figures.pgbench16)}, with 64 ${spread(figures.pgbench64)} /s`];
+    const notes = [
+      `pgbench with 16 clients ${spread(figures.pgbench16)}, with 64 ${spread(figures.pgbench64)} /s`,
+      cpu.text(),
+    ];
     return [
       {
         part: 'PostgreSQL',

@@ -73,7 +73,8 @@ export class BusinessCoordinator {
     const component = await hosts.find(stream.domain); // 2
     const parent = asking.enter(command.workId, text);
     try {
-      const job = { bytes: commandBytes(command), reserved: (parent ?? claim) !== undefined, signal: caller.signal };
+      const reserved = (parent ?? claim) !== undefined;
+      const job = { domain: stream.domain, bytes: commandBytes(command), reserved, ...caller };
       // 3 and 10: the root is this command's from here to the commit.
       return await admission.run(text, job, () => {
         const outcome = this.#outcomeKey(stream, command);
