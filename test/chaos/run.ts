@@ -29,6 +29,8 @@ export interface Summary {
 
 /** Nothing is answered: the run has failed. */
 const SILENCE_MS = 60_000;
+/** For so long at most work goes on between two faults. */
+const WORKING_MS = 1500;
 /** Every so many faults the auditor reads the log. */
 const AUDIT_EVERY = 5;
 /** By which the clocks of a run with shifted clocks are ahead at its end, so that every timer is due. */
@@ -103,6 +105,11 @@ async function disturb(
   };
   for (let n = 1; n <= options.times && performance.now() < endMs && !failed(); n++) {
     const fault = options.faults[Math.floor(random() * options.faults.length)]!;
+    // Kills have moments of their own.
+    if (fault !== 'kill') {
+      await answering(work);
+      await sleep(random() * WORKING_MS);
+    }
     say(`${n} ${await FAULTS[fault](scene)}`);
     counts[fault] = (counts[fault] ?? 0) + 1;
     if (n % AUDIT_EVERY !== 0) continue;
