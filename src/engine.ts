@@ -66,7 +66,7 @@ export async function openEngine(options: EngineOptions) {
     () => delivery.lookAtStore(),
   );
   const reads = new UpcastingReads(store, components);
-  const admission = new Admission(limits);
+  const admission = new Admission(limits, runtime);
   const common = {
     store,
     reads,

@@ -1,5 +1,6 @@
 // Open this first. What a daemon is made of, in the order in which it starts; it stops in reverse.
 
+import { busyness } from './busyness.ts';
 import { ComponentRegistry } from './components/registry.ts';
 import { ServedAggregate, type ServedLimits, ServedUpcaster } from './components/served.ts';
 import { ServedReactor } from './components/served-reactor.ts';
@@ -97,7 +98,18 @@ async function startBeside(health: Health, config: Config, log: Logger, options:
     around: (business) => tellFailures(business, payloads, log),
   });
   const { logIdentity } = engine;
-  const api = { ...engine, payloads, components, deadlines, runtime, log, limits, version: VERSION, instance };
+  const api = {
+    ...engine,
+    busy: busyness(),
+    payloads,
+    components,
+    deadlines,
+    runtime,
+    log,
+    limits,
+    version: VERSION,
+    instance,
+  };
   const server = await openServer(api, { ...config.listen, reflection: config.reflection });
   health.components = () => partsOf(engine.delivery.subscriptions, served);
   state.daemon = 'ok';

@@ -32,6 +32,8 @@ export class Leases {
   /** The store's clock minus the monotonic one, in microseconds. */
   #offsetMicros: number;
   #timer: Timer | undefined;
+  /** The store's clock is known. */
+  #beaten = false;
   #failures = 0;
   #fault: string | undefined;
   #stopped = false;
@@ -75,6 +77,17 @@ export class Leases {
     await this.#options.store.leave(this.#options.instance);
   }
 
+  /**
+   * The store's clock showed this at some time between the two. What was known stays when it agrees: an answer that came late, as after a
+   * pause, says little. Of the first we take the latest time, so that nothing is due too early.
+   */
+  #adjust(storeMicros: number, sentMs: number, answeredMs: number): void {
+    const least = storeMicros - answeredMs * 1000;
+    const most = storeMicros - sentMs * 1000;
+    this.#offsetMicros = this.#beaten ? Math.min(most, Math.max(least, this.#offsetMicros)) : least;
+    this.#beaten = true;
+  }
+
   #beat(): Promise<void> {
     this.#beating = (this.#beating ?? Promise.resolve()).catch(() => {}).then(() => this.#once());
     return this.#beating;
@@ -92,7 +105,7 @@ export class Leases {
       this.#found(undefined);
       this.#validUntilMs = sentMs + leaseMs - Math.min(MARGIN_MS, leaseMs / 4);
       const own = rows.find((row) => row.instance === instance)!;
-      this.#offsetMicros = own.heartbeatAtMicros - ((sentMs + runtime.monotonicMs()) / 2) * 1000;
+      this.#adjust(own.heartbeatAtMicros, sentMs, runtime.monotonicMs());
       onHeartbeat(rows);
     } catch (error) {
       delayMs = retryDelayMs(AWAY, ++this.#failures, runtime.random())!;

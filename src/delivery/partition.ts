@@ -105,6 +105,11 @@ export class Partition {
     return this.#inHand;
   }
 
+  /** Something of the key is in hand. */
+  busy(key: OrderingKey): boolean {
+    return this.#lanes.get(key)?.busy === true;
+  }
+
   get full(): boolean {
     return this.#progress.full;
   }
@@ -127,6 +132,7 @@ export class Partition {
     if (this.#closed) return;
     const key = orderingKey(this.#subscription.ordering, cover);
     const passed = this.#passed.get(key) ?? 0;
+    if (this.#subscription.gated) this.#leaveToTail(key, cover, pages);
     const mine = pages.filter(
       ({ position }) =>
         position > this.#progress.scanned &&
@@ -141,19 +147,19 @@ export class Partition {
         this.#progress.add(item);
         lane.queue.push(item);
         // Held until it is known to the store that it may have been in hand.
-        if (this.#doubts.of(key, item.first, item.events)) lane.held = true;
+        if (this.#doubts.of(key, item.first, item.events, this.#mayHandle(item))) lane.held = true;
       }
       this.#lanes.enlist(lane);
     }
     this.#progress.scannedTo(pages.at(-1)!.position);
-    void this.#parkDoubtful(this.#doubts.whenComplete(this.#progress.scanned));
+    this.#tellDoubts();
   }
 
   /** Nothing up to here is wanted, apart from what was offered. */
   scannedTo(position: number): void {
     if (this.#stopped) return;
     this.#progress.scannedTo(position);
-    void this.#parkDoubtful(this.#doubts.whenComplete(this.#progress.scanned));
+    this.#tellDoubts();
     this.#progress.schedule();
   }
 
@@ -329,8 +335,13 @@ export class Partition {
   passOver(key: OrderingKey): void {
     const lane = this.#lanes.get(key);
     if (lane === undefined) return;
-    for (const item of lane.queue) if (item.kind === 'events') this.#progress.passOver(item);
-    lane.queue = lane.queue.filter((item) => item.kind === 'trigger');
+    lane.queue = lane.queue.filter((item) => {
+      if (item.kind === 'trigger') return true;
+      if (this.#subscription.gated) this.#leaveToTail(key, item.cover, item.pages);
+      if (!this.#parking.owns(key, item.last)) return true;
+      this.#progress.passOver(item);
+      return false;
+    });
     lane.held = false;
     this.#lanes.forgetEmpty(lane);
     this.#progress.schedule();
@@ -345,6 +356,11 @@ export class Partition {
     if (held) return false;
     this.#subscription.giveUp(this, error.message);
     return true;
+  }
+
+  #leaveToTail(key: OrderingKey, cover: Cover, pages: readonly EventPage[]): void {
+    const gated = pages.find(({ position }) => !this.#subscription.mayHandle(cover, position));
+    if (gated !== undefined) this.#parking.leaveToTail(key, gated.position);
   }
 
   #mayHandle(item: EventItem | TriggerItem): boolean {
@@ -507,6 +523,12 @@ export class Partition {
   ): Promise<void> {
     await this.#progress.storeHandled();
     await this.#parking.park(lane.key, item.first, failure);
+  }
+
+  #tellDoubts(): void {
+    const { scanned } = this.#progress;
+    const stuck = this.full || scanned >= this.#subscription.end;
+    void this.#parkDoubtful(this.#doubts.whenComplete(scanned, stuck));
   }
 
   async #parkDoubtful(places: ReadonlyMap<OrderingKey, number> | undefined): Promise<void> {

@@ -198,7 +198,7 @@ describe('postgres: plans', { skip: postgres.missing }, () => {
       const plans: [string, RegExp][] = [
         [log.head, /Index Scan Backward using events_pkey/],
         [
-          log.openStream,
+          log.openStreams,
           /streams_by_key[\s\S]*events_by_stream[\s\S]*snapshots_pkey[\s\S]*outcomes_by_key[\s\S]*events_by_stream/,
         ],
         [log.scanStream, /streams_by_key[\s\S]*Index Scan using events_by_stream/],
@@ -223,7 +223,7 @@ describe('postgres: plans', { skip: postgres.missing }, () => {
         [delivery.dueTimers, /Index Scan using timers_due/],
         [delivery.nextTimerDue, /Index Only Scan using timers_due/],
         [delivery.findTimer, /Index Scan using timers_by_key/],
-        [delivery.findProjection, /Index Scan using projections_by_key/],
+        [delivery.findProjections, /Index Scan using projections_by_key/],
         [delivery.listProjectionsFromTo, /Index Scan using projections_by_key/],
         [delivery.projectionsOf, /Index Scan using projections_by_stream/],
       ];

@@ -33,7 +33,7 @@ const ANSWER_MS = 15_000;
 export const SESSION = `SET statement_timeout = ${STATEMENT_MS}; SET lock_timeout = 10000;
   SET idle_in_transaction_session_timeout = 10000; SET default_transaction_isolation = 'read committed';
   SET jit = off; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
-  SET enable_sort = off; SET join_collapse_limit = 1`;
+  SET enable_material = off; SET enable_sort = off; SET join_collapse_limit = 1`;
 
 export interface Statement {
   /** The same text has the same name; without, the statement is planned each time. */
