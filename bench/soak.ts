@@ -20,7 +20,7 @@ const LATENCY_GROWTH = 1.25;
 const MIB = 2 ** 20;
 
 if (spawnSync(process.execPath, ['scripts/build.ts'], { stdio: 'inherit' }).status !== 0) process.exit(1);
-await using bench = new Bench({ quick: false, events: undefined });
+await using bench = new Bench({ quick: false });
 const said = join(bench.folder(), 'memory');
 
 /** Loaded before the daemon's own code: no hook of the daemon's is needed, and no code of ours is in it otherwise. */

@@ -4,7 +4,7 @@ import type { Store } from '../../src/store.ts';
 import { type Bench, progress } from '../lib/bench.ts';
 import { CpuMeter } from '../lib/cpu.ts';
 import { type Daemon, openStorage } from '../lib/daemon.ts';
-import { alternate, shown } from '../lib/figures.ts';
+import { alternate, median, shown } from '../lib/figures.ts';
 import type { Measured, Row } from '../lib/row.ts';
 import { seed, seedShortLived } from '../lib/seed.ts';
 import { commands, type Load, perSecond } from '../lib/throughput.ts';
@@ -44,6 +44,7 @@ async function catchUp(bench: Bench, events: number, fill: (store: Store) => Pro
   const cpu = new CpuMeter({ daemon: daemon.pid, PostgreSQL: await bench.postmaster() });
   // Each time another projector, which begins at the beginning.
   let number = 0;
+  const pages: number[] = [];
   const project = async () => {
     const host = hostProcess(bench);
     const projector = `counts-${++number}`;
@@ -52,16 +53,18 @@ async function catchUp(bench: Bench, events: number, fill: (store: Store) => Pro
       await host.call({ kind: 'attach', options: { address: daemon.address, projector } });
       return settled(daemon, host, projector);
     };
-    const { lastMs, firstMs, events: seen } = await cpu.measure(run, (result) => result.events);
+    const { lastMs, firstMs, events: seen, calls } = await cpu.measure(run, (result) => result.events);
     if (seen !== events) throw new Error(`the projector got ${seen} of ${events} events`);
     await host[Symbol.asyncDispose]();
+    pages.push(seen / calls);
     return (seen * 1000) / (lastMs - firstMs);
   };
   await select();
   const figures = await alternate(bench.quick ? 1 : 3, { ours: project, select });
   await daemon.stop();
   const yardstick = { name: 'raw SELECT in batches of 1,000', series: figures.select };
-  return { ours: figures.ours, unit: '/s', yardstick, notes: [`${shown(events)} events of 200 bytes; ${cpu.text()}`] };
+  const notes = [`${shown(events)} events of 200 bytes, ${shown(median(pages))} to a call; ${cpu.text()}`];
+  return { ours: figures.ours, unit: '/s', yardstick, notes };
 }
 
 const PROJECTOR = 'counts';
