@@ -319,7 +319,7 @@ export interface DeliveryStore {
 
   /**
    * Makes `next` the generation that readers get, in one transaction that checks that each of its cursors is at or past the corresponding
-   * progress of `previous` (the least of its cursors, when partitions differ) and nothing of it is parked. False when that is not
+   * progress of `previous` (the least of its cursors, when partitions differ) and nothing of it is parked, but for what is draining. False when that is not
    * so, when readers do not get `previous` now, or when `next` was never declared.
    */
   switchGeneration(projector: string, previous: number, next: number): Promise<boolean>;

@@ -11,6 +11,9 @@ import { type Config, ConfigError, LIMITS, loadConfig, nameOf, redacted, Secret,
 const folder = mkdtempSync(join(tmpdir(), 'daybook-config-'));
 after(() => rmSync(folder, { recursive: true }));
 
+/** Of each property about bad input; more in long runs. */
+const RUNS = Number(process.env.DAYBOOK_TEST_FUZZ_RUNS ?? 500);
+
 type Variables = Record<string, string>;
 
 function load(yaml: string | undefined, env: Variables = {}): Config {
@@ -701,12 +704,16 @@ describe('whatever is given, it is a Config or a ConfigError', () => {
     ),
   })).any;
 
-  test('any text', () => fc.assert(fc.property(fc.string({ unit: 'binary' }), (yaml) => typed(yaml))));
+  test('any text', () =>
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (yaml) => typed(yaml)),
+      { numRuns: RUNS },
+    ));
 
   test('any keys and values', () => {
     fc.assert(
       fc.property(value, fc.string(), (root, x) => typed(stringify(root), { X: x })),
-      { numRuns: 500 },
+      { numRuns: RUNS },
     );
   });
 
@@ -724,7 +731,7 @@ describe('whatever is given, it is a Config or a ConfigError', () => {
     );
     fc.assert(
       fc.property(block, value, (name, content) => typed(stringify({ [name]: content }))),
-      { numRuns: 500 },
+      { numRuns: RUNS },
     );
   });
 
@@ -749,7 +756,7 @@ describe('whatever is given, it is a Config or a ConfigError', () => {
     );
     fc.assert(
       fc.property(variables, (env) => typed('components: [{}]', env)),
-      { numRuns: 500 },
+      { numRuns: RUNS },
     );
   });
 

@@ -208,6 +208,21 @@ program
   .action(async (options) => (await import('./doctor.ts')).doctor(options));
 
 program
+  .command('simulate')
+  .description('drive your components through duplicates, crashes, delays and failures, and say what they break')
+  .requiredOption(
+    '--component <command>',
+    'starts a component, which attaches to $DAYBOOK_ADDRESS, also written {address}; may be repeated',
+    repeatable('--component'),
+  )
+  .requiredOption('--commands <file>', 'what is sent: JSON lines with domain, root, type and payload')
+  .option('--seed <n>', 'only this seed', wholeNumber('--seed', 0, UINT32_MAX))
+  .option('--seeds <n>', 'so many seeds, from 1', wholeNumber('--seeds', 1, UINT32_MAX), 10)
+  .option('--json-payload', 'payloads are daybook.v1.Json')
+  .option('--verbose', "show the daemon's log")
+  .action(async (options) => (await import('./simulate.ts')).simulate(options));
+
+program
   .command('verify')
   .description('read the whole configured log, also beside a running daemon, and say whether it keeps its promises')
   .option(...CONFIG)

@@ -51,7 +51,7 @@ export async function send(domain: string, type: string, content: string, option
   const address = daemonAddress(options);
   const json = content === '-' ? await readAll(process.stdin) : content;
   const types = await fetchTypes(address);
-  const payload = options.jsonPayload ? jsonPayload(type, json) : encode(types, type, json);
+  const payload = encodePayload(types, type, json, options.jsonPayload === true);
   const command = bookOf(domain, payload, options);
   const outcome = options.dryRun ? await dryRun(address, command, options) : await execute(address, command, options);
   await tell(command, outcome, types, options);
@@ -162,6 +162,11 @@ export function rejectionText({ code, message }: Rejection): string {
 }
 
 // The payload
+
+/** As JSON where nobody knows its type, else in the Protobuf type that is meant. */
+export function encodePayload(types: PayloadTypes | undefined, type: string, json: string, asJson: boolean): Any {
+  return asJson ? jsonPayload(type, json) : encode(types, type, json);
+}
 
 function jsonPayload(type: string, json: string): Any {
   try {

@@ -123,7 +123,6 @@ export class DeadLettersCoordinator {
   async replayAll(subscription: string, caller: Caller): Promise<number> {
     await this.#definitions(subscription);
     let replayed = 0;
-    let batch: Promise<void>[] = [];
     const filter = { subscription, state: undefined, tenant: undefined };
     const one = async (id: DeadLetterId) => {
       try {
@@ -134,15 +133,19 @@ export class DeadLettersCoordinator {
         if (!(error instanceof DaybookError) || !['NOT_FOUND', 'INVALID_ARGUMENT'].includes(error.reason)) throw error;
       }
     };
+    let batch: DeadLetterId[] = [];
+    // None begins before all can be waited for: a failure that nobody listens to would end the daemon.
+    const replayBatch = async () => {
+      await Promise.all(batch.map(one));
+      batch = [];
+    };
     for await (const { id, found } of this.#rows(filter, undefined)) {
       caller.signal.throwIfAborted();
       if (found === undefined || stateOf(found) === 'draining') continue;
-      batch.push(one(id));
-      if (batch.length < LIST_ROWS) continue;
-      await Promise.all(batch);
-      batch = [];
+      batch.push(id);
+      if (batch.length >= LIST_ROWS) await replayBatch();
     }
-    await Promise.all(batch);
+    await replayBatch();
     await this.#parts.replayed(subscription);
     return replayed;
   }

@@ -2,7 +2,7 @@
 // its own. What a trigger leads to (events, commands, timers) is one unit.
 
 import { createHash } from 'node:crypto';
-import type { HistoryPart, Reactor } from '../component.ts';
+import type { History, HistoryPart, Reactor } from '../component.ts';
 import { DaybookError } from '../errors.ts';
 import type { Any, CommandBook, Cover, EventBook, EventPage } from '../model/book.ts';
 import { stampDecision } from '../model/decision.ts';
@@ -14,7 +14,6 @@ import { checkPayload } from '../model/validation.ts';
 import type { Append, WorkPart } from '../store.ts';
 import type { Bodies } from './bodies.ts';
 import type { Histories } from './histories.ts';
-import type { HotHistory } from './hot-cache.ts';
 import {
   aboutEvents,
   ask,
@@ -76,14 +75,14 @@ export class ProcessManagerCoordinator implements ReactionCoordinator {
     const process = processOf(reactor, place.key);
     const fired = firedOf(occasion);
     if (process === undefined) return this.#passOver(fired);
-    const { hot } = await this.#parts.histories.load(process.stream, process.text, needsOf(reactor), undefined);
-    if (await this.#hasEnded(process.stream, hot)) return this.#passOver(fired);
+    const state = await this.#stateOf(process, reactor);
+    if (await this.#hasEnded(process.stream, state)) return this.#passOver(fired);
 
     const { trigger, cause } = this.#triggerOf(occasion, reactor, process, place);
-    const response = await this.#ask(reactor, process, hot, trigger, cause, place, false);
+    const response = await this.#ask(reactor, process, state, trigger, cause, place, false);
     const work = this.#workOf(response, reactor, process, cause, place, fired);
-    const { append, snapshots } = this.#appendOf(response, reactor, process, hot, cause);
-    const expect = { kind: 'exactly', nextSequence: hot.nextSequence } as const;
+    const { append, snapshots } = this.#appendOf(response, reactor, process, state, cause);
+    const expect = { kind: 'exactly', nextSequence: state.history.nextSequence } as const;
     return effectOf(response, {
       appends: append === undefined ? [] : [append],
       // What it decided on must still be so, also when it has nothing to say.
@@ -108,12 +107,12 @@ export class ProcessManagerCoordinator implements ReactionCoordinator {
     if (process === undefined) {
       throw reactionFault(reactor.declaration.name, about, 'expected a correlation id, which names the process');
     }
-    const { hot } = await this.#parts.histories.load(process.stream, process.text, needsOf(reactor), undefined);
+    const state = await this.#stateOf(process, reactor);
     const cause = causeOf(reactor.declaration.name, book);
     const trigger = { $case: 'events', value: book } as const;
-    const response = await this.#ask(reactor, process, hot, trigger, cause, place, true);
+    const response = await this.#ask(reactor, process, state, trigger, cause, place, true);
     this.#workOf(response, reactor, process, cause, place, undefined);
-    this.#appendOf(response, reactor, process, hot, cause);
+    this.#appendOf(response, reactor, process, state, cause);
     return response;
   }
 
@@ -122,12 +121,26 @@ export class ProcessManagerCoordinator implements ReactionCoordinator {
     return effectOf(undefined, { work: workOf(fired) });
   }
 
-  async #hasEnded(stream: StreamKey, hot: HotHistory): Promise<boolean> {
-    if (hot.nextSequence === 0) return false;
-    const sequence = hot.nextSequence - 1;
+  /** As it is now: what is cached of it may grow while the component is asked. */
+  async #stateOf(process: Process, reactor: Reactor): Promise<ProcessState> {
+    const { histories } = this.#parts;
+    const { hot } = await histories.load(process.stream, process.text, needsOf(reactor), undefined);
+    const history = histories.history(process.stream, hot);
+    return {
+      history,
+      last: hot.pages.at(-1),
+      snapshotNext: hot.snapshotNext,
+      lastCreatedAtMicros: hot.lastCreatedAtMicros,
+    };
+  }
+
+  async #hasEnded(stream: StreamKey, state: ProcessState): Promise<boolean> {
+    const { nextSequence } = state.history;
+    if (nextSequence === 0) return false;
+    const sequence = nextSequence - 1;
     const [last] =
-      hot.pages.length > 0
-        ? hot.pages.slice(-1)
+      state.last !== undefined
+        ? [state.last]
         : (await this.#parts.reads.readStored(stream, { from: sequence, to: sequence, maxBytes: 1 })).pages;
     return last?.event?.typeUrl === this.#parts.bodies.PROCESS_ENDED.typeUrl;
   }
@@ -172,16 +185,16 @@ export class ProcessManagerCoordinator implements ReactionCoordinator {
   async #ask(
     reactor: Reactor<'process_manager'>,
     process: Process,
-    hot: HotHistory,
+    state: ProcessState,
     trigger: Trigger,
     cause: Cause,
     place: Place,
     dryRun: boolean,
   ): Promise<ProcessManagerResponse> {
     const { limits } = this.#parts;
-    const processState = await this.#wholeState(reactor, process, hot, cause);
+    const processState = await this.#wholeState(reactor, process, state, cause);
     const delivery = { ...deliveryOf(place, cause.source?.position ?? 0), dryRun };
-    const snapshotWanted = !dryRun && hot.nextSequence - hot.snapshotNext >= limits.snapshotAfterPages;
+    const snapshotWanted = !dryRun && state.history.nextSequence - state.snapshotNext >= limits.snapshotAfterPages;
     const pages = [...processState.pages, ...(trigger.$case === 'events' ? trigger.value.pages : [])];
     const request = { trigger, processState, delivery, snapshotWanted };
     return ask(
@@ -194,10 +207,10 @@ export class ProcessManagerCoordinator implements ReactionCoordinator {
     );
   }
 
-  async #wholeState(reactor: Reactor, process: Process, hot: HotHistory, cause: Cause): Promise<EventBook> {
-    const { histories, limits } = this.#parts;
+  async #wholeState(reactor: Reactor, process: Process, state: ProcessState, cause: Cause): Promise<EventBook> {
+    const { limits } = this.#parts;
     const { snapshotVersion } = needsOf(reactor).needs();
-    const history = histories.history(process.stream, hot);
+    const { history } = state;
     let whole: HistoryPart | undefined = history.atHand(0, snapshotVersion);
     if (whole === undefined) {
       for await (const part of history.parts(0, snapshotVersion, 1 << 20)) {
@@ -217,7 +230,7 @@ export class ProcessManagerCoordinator implements ReactionCoordinator {
         { metadata: { size: bytes, limit: limits.messageBytes } },
       );
     }
-    return { cover: process.cover, snapshot, pages, nextSequence: hot.nextSequence, consistencyToken: '' };
+    return { cover: process.cover, snapshot, pages, nextSequence: history.nextSequence, consistencyToken: '' };
   }
 
   #workOf(
@@ -285,17 +298,17 @@ export class ProcessManagerCoordinator implements ReactionCoordinator {
     response: ProcessManagerResponse,
     reactor: Reactor,
     process: Process,
-    hot: HotHistory,
+    state: ProcessState,
     cause: Cause,
   ): { append: Append | undefined; snapshots: Effect['snapshots'] } {
     const { runtime, limits, bodies, log } = this.#parts;
     const { name } = reactor.declaration;
     const { stream, correlationId, cover } = process;
-    const nextSequence = hot.nextSequence;
+    const { nextSequence } = state.history;
     const origin = originOf(cause, 0, log);
     const metadata = tracedMetadata(cause.metadata);
     const command: CommandBook = { cover, pages: [], origin, idempotencyKey: '', metadata, workId: '' };
-    const createdAt = toTimestamp(Math.max(runtime.nowMicros(), hot.lastCreatedAtMicros));
+    const createdAt = toTimestamp(Math.max(runtime.nowMicros(), state.lastCreatedAtMicros));
     // The committer sets the unit's id.
     const stamp = { stream, command, nextSequence, createdAt, unitId: new Uint8Array() };
     const book = response.processEvents ?? emptyBook(cover);
@@ -316,6 +329,14 @@ export class ProcessManagerCoordinator implements ReactionCoordinator {
       snapshots: snapshot === undefined ? [] : [{ stream, snapshot }],
     };
   }
+}
+
+interface ProcessState {
+  history: History;
+  /** The newest event, when it is at hand. */
+  last: EventPage | undefined;
+  snapshotNext: number;
+  lastCreatedAtMicros: number;
 }
 
 interface Process {

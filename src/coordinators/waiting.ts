@@ -2,7 +2,7 @@
 // round of looking, soon after something moved here, and every so often for what moved elsewhere.
 
 import { onAbort } from '../abort.ts';
-import { DaybookError } from '../errors.ts';
+import { asDaybookError, DaybookError } from '../errors.ts';
 import { type CommandResponse, type Cover, type EventBook, type EventPage, typeName } from '../model/book.ts';
 import { orderingKey, orderingOf, partitionOf } from '../model/ordering.ts';
 import type { Projection, ReactionError, ReactorKind } from '../model/reaction.ts';
@@ -123,9 +123,10 @@ export class Waiting {
     const book = response.events!;
     if (book.pages.length === 0) return response;
     const following = new Following(this.#parts, book, mode);
-    const settled = await this.#until((round) => following.settled(round), deadlineMs, signal);
-    const { projections, reactionErrors } = await following.outcome();
-    return { ...response, projections, reactionErrors, settled };
+    // The events are stored, whatever the store says now: an error would make callers repeat the command.
+    const settled = await this.#until((round) => following.settled(round).catch(unlessAway(false)), deadlineMs, signal);
+    const outcome = await following.outcome().catch(unlessAway(undefined));
+    return outcome === undefined ? { ...response, settled: false } : { ...response, ...outcome, settled };
   }
 
   /**
@@ -205,6 +206,14 @@ export class Waiting {
     this.#pollMs = Math.min(POLL_MAX_MS, this.#pollMs * 1.5);
     this.#schedule(this.#moved ? SOON_MS : this.#pollMs);
   }
+}
+
+/** A store that is away answers nothing now. */
+function unlessAway<T>(answer: T): (error: unknown) => T {
+  return (error) => {
+    if (asDaybookError(error).reason !== 'STORE_UNAVAILABLE') throw error;
+    return answer;
+  };
 }
 
 /** What one round has read, so that waits share it. */

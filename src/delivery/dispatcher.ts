@@ -246,7 +246,8 @@ export class Dispatcher {
       message: sentenceOf(error),
     };
     this.#uncounted.delete(row.lane);
-    await this.#write(row, changed);
+    // Somebody else has dealt with it meanwhile: then nothing failed.
+    if (!(await this.#write(row, changed))) return;
     if (state === 'dead') this.#dead(row, error);
     else
       this.#parts.log.warn({ ...about(row), attempts: changed.attempts, err: error }, 'an output failed; trying again');
@@ -263,7 +264,8 @@ export class Dispatcher {
     this.#parts.log.error({ ...about(row), reason: error.reason, err: error }, 'an output is a dead letter');
   }
 
-  async #write(key: OutboxKey & { version: number }, row: OutboxRow): Promise<void> {
+  /** False: it has gone or changed. */
+  async #write(key: OutboxKey & { version: number }, row: OutboxRow): Promise<boolean> {
     const work = emptyWork();
     work.outboxChanged.push({ key, version: key.version, row });
     const unit: Unit = {
@@ -274,10 +276,13 @@ export class Dispatcher {
       outcomes: [],
       work,
     };
-    await this.#partition.commit(unit).catch((error) => {
-      // Somebody has replayed or discarded it.
+    try {
+      await this.#partition.commit(unit);
+      return true;
+    } catch (error) {
       if (!(error instanceof Fenced)) throw error;
-    });
+      return false;
+    }
   }
 
   /** Nobody judged it. */

@@ -1,6 +1,7 @@
 // Catching up takes what commands leave. While some come in, a reader that is behind offers a slice of events every few milliseconds.
 // When it wakes late, the daemon or the machine is busy: so late every command is as well, and the slices shrink; else they grow.
-// They never shrink so far that the log grows faster than it catches up.
+// They never shrink so far that the log grows faster than it catches up, nor below some thousand events a second: on a machine that is always
+// busy with other things everybody is late, and yet a rebuild has to end.
 
 import { type Runtime, sleep } from '../runtime.ts';
 
@@ -9,7 +10,7 @@ const TICK_MS = 5;
 const QUIET_MS = 500;
 /** So much later than that, others had to wait. */
 const LATE_MS = 0.5;
-const SLICE = { min: 4, max: 1024 };
+const SLICE = { min: 32, max: 1024 };
 /** So many events are caught up with for each that is appended. */
 const AHEAD = 1.25;
 

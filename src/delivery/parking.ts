@@ -21,6 +21,8 @@ interface Entry {
   alone: boolean;
   /** The newest of its events that came while it was held up. */
   offered: number;
+  /** From here on its events are the tail's all the same: another generation has to handle them before. */
+  tailFrom: number;
   /** Tries in a row that nobody judged. */
   uncounted: number;
   /** By the store's clock. */
@@ -101,8 +103,17 @@ export class Parking {
   owns(key: OrderingKey, position: number): boolean {
     const entry = this.#entries.get(key);
     if (entry === undefined || (entry.row.state === 'draining' && position > entry.row.through)) return false;
+    if (position >= entry.tailFrom) return false;
     entry.offered = position;
     return true;
+  }
+
+  /** The event, which comes now, may not be handled yet: it waits with the tail, so that it does not keep the key from draining. */
+  leaveToTail(key: OrderingKey, position: number): void {
+    const entry = this.#entries.get(key);
+    if (entry === undefined || position >= entry.tailFrom) return;
+    const { row, running } = entry;
+    if (position > row.position || (position === row.position && !running)) entry.tailFrom = position;
   }
 
   /** What comes of the n-th counted attempt. */
@@ -171,7 +182,10 @@ export class Parking {
     // At once: as soon as the retry lane has a key, what comes may be the tail's again, and must stay in its lane.
     rows.forEach(({ key }, i) => {
       this.#found(key, found[i]);
-      if (found[i] !== undefined) this.#partition.passOver(key);
+      const entry = this.#entries.get(key);
+      if (entry === undefined) return;
+      entry.tailFrom = Infinity;
+      this.#partition.passOver(key);
     });
     this.#subscription.progressed();
   }
@@ -186,7 +200,8 @@ export class Parking {
       return;
     }
     for (const [key, entry] of this.#entries) {
-      if (!mayRun(entry) || entry.dueAtMicros > now) continue;
+      // What its lane has in hand, a timer or a rejection, ends first, and calls again.
+      if (!mayRun(entry) || entry.dueAtMicros > now || this.#partition.busy(key)) continue;
       if (entry.alone) this.#subscription.suspect(this.#partition, key);
       // Whatever ends makes room, and calls again.
       else if (this.#partition.inHand >= this.#parts.limits.partitionConcurrency) return;
@@ -264,7 +279,7 @@ export class Parking {
 
   async #running(key: OrderingKey, work: (entry: Entry, reader: KeyReader) => Promise<void>): Promise<void> {
     const entry = this.#entries.get(key);
-    if (entry === undefined || entry.running || this.#closed) return;
+    if (entry === undefined || entry.running || this.#closed || this.#partition.busy(key)) return;
     entry.running = true;
     try {
       await this.#partition.track(() =>
@@ -289,7 +304,8 @@ export class Parking {
     if (this.#entries.get(row.key) !== entry || row.state === 'draining') return false;
     if (row.state === 'dead' && kind !== 'probe') return false;
     // What failed is in the log, also when the reader, after a restart, has not come that far again.
-    const looked = Math.max(this.#partition.scanned, row.reason === '' ? 0 : row.position);
+    const come = Math.max(this.#partition.scanned, row.reason === '' ? 0 : row.position);
+    const looked = Math.min(come, entry.tailFrom - 1);
     const event = await this.#nextWanted(row, reader, looked);
     // What came while it was looking is its own as well.
     if (event === undefined) return entry.offered > looked || this.#drain(entry);
@@ -412,7 +428,7 @@ export class Parking {
   async #drain(entry: Entry): Promise<boolean> {
     const { row } = entry;
     // After a restart the tail begins behind what the lane has handled.
-    const through = Math.max(this.#partition.scanned, row.position - 1);
+    const through = Math.min(Math.max(this.#partition.scanned, row.position - 1), entry.tailFrom - 1);
     entry.row = { ...row, state: 'draining', through };
     this.#partition.hold(row.key);
     try {
@@ -475,7 +491,8 @@ export class Parking {
     const { dueAtMicros } = row;
     const entry = this.#entries.get(row.key);
     if (entry === undefined) {
-      this.#entries.set(row.key, { row, running: false, alone, offered: 0, uncounted: 0, dueAtMicros, probed: 0 });
+      const fresh = { running: false, alone, offered: 0, tailFrom: Infinity, uncounted: 0, probed: 0 };
+      this.#entries.set(row.key, { row, dueAtMicros, ...fresh });
     } else {
       entry.row = row;
       entry.dueAtMicros = dueAtMicros;

@@ -2,41 +2,20 @@
 // the end of the finished prefix; what is finished beyond it has done marks; what failed is parked, and is the retry lane's.
 
 import { HostLost } from '../component.ts';
-import { type Effect, emptyWork, type Occasion, type Place } from '../coordinators/reaction.ts';
+import { type Effect, emptyWork, type Place } from '../coordinators/reaction.ts';
 import { asDaybookError, DaybookError } from '../errors.ts';
-import { type Cover, type EventBook, type EventPage, pageBytes } from '../model/book.ts';
+import type { Cover, EventPage } from '../model/book.ts';
 import { counts } from '../model/failure.ts';
 import { orderingKey } from '../model/ordering.ts';
 import { retryDelayMs } from '../model/retry.ts';
 import type { AcquiredPartition, OrderingKey, ParkedKey, PartitionKey, Unit, WorkPart } from '../store.ts';
-import { TransientMap } from '../transient-map.ts';
+import { Doubts } from './doubts.ts';
+import { bookOf, type EventItem, itemsOf } from './items.ts';
+import { type Lane, Lanes, type TriggerItem } from './lanes.ts';
 import { Parking } from './parking.ts';
 import type { DeliveryParts, SubscriptionContext } from './parts.ts';
-import { type EventItem, Progress } from './progress.ts';
+import { Progress } from './progress.ts';
 import { commitStubbornly, Fenced, readStubbornly } from './units.ts';
-
-/** A timer that fired, or a rejection: it lies nowhere in the log. */
-interface TriggerItem {
-  readonly kind: 'trigger';
-  readonly occasion: Exclude<Occasion, { kind: 'events' }>;
-  resolve(): void;
-  reject(error: unknown): void;
-}
-
-/** What waits for one ordering key. One thing is in hand at a time. */
-export interface Lane {
-  readonly key: OrderingKey;
-  queue: (EventItem | TriggerItem)[];
-  busy: boolean;
-  /** In the queue of lanes that may run. */
-  ready: boolean;
-  /** Not before a unit is stored, or a moment has passed. */
-  held: boolean;
-  /** What is first in it was in hand when its host, or its daemon, went away. */
-  suspect: boolean;
-  /** Tries in a row that nobody judged. */
-  uncounted: number;
-}
 
 /** After tries that nobody judged. */
 const UNCOUNTED = { tries: Infinity, minMs: 50, maxMs: 5000 };
@@ -49,20 +28,11 @@ export class Partition {
   readonly #parts: DeliveryParts;
   readonly #subscription: SubscriptionContext;
   readonly #progress: Progress;
-  readonly #lanes = new TransientMap<OrderingKey, Lane>();
-  #ready: Lane[] = [];
-  /** Lanes whose first event another generation has to handle before. */
-  readonly #aside = new Set<Lane>();
+  readonly #lanes: Lanes;
   readonly #parking: Parking;
   /** By key: events up to here that are not done were not wanted when their turn was. */
   readonly #passed: ReadonlyMap<OrderingKey, number>;
-  /** What lies between the cursor and here may have been in hand when the owner before us died; so many pages of it. */
-  readonly #doubtfulThrough: number;
-  #doubtfulPages: number;
-  /** These keys were the retry lane's: nothing of them was in hand elsewhere. */
-  readonly #parkedBefore: ReadonlySet<OrderingKey>;
-  /** Keys of these events, and where they begin: held until they are parked. */
-  readonly #doubtful = new Map<OrderingKey, number>();
+  readonly #doubts: Doubts;
   #inHand = 0;
   #wantsRoom: (() => void)[] = [];
   #idle: (() => void)[] = [];
@@ -90,10 +60,12 @@ export class Partition {
     this.#subscription = subscription;
     this.#progress = new Progress(parts, subscription, this, { position, done: found.done });
     this.#passed = found.passed;
-    this.#doubtfulThrough = found.head;
-    this.#doubtfulPages = found.died ? 2 * parts.limits.partitionConcurrency : 0;
-    const parked = found.parked.filter(({ state }) => state !== 'draining');
-    this.#parkedBefore = new Set(parked.map(({ key }) => key));
+    const parkedBefore = new Set(found.parked.filter(({ state }) => state !== 'draining').map(({ key }) => key));
+    this.#doubts = new Doubts(found.head, found.died ? 2 * parts.limits.partitionConcurrency : 0, parkedBefore);
+    this.#lanes = new Lanes(
+      (key) => !this.#closed && !this.#parking.holds(key),
+      () => subscription.kick(this),
+    );
     this.#parking = new Parking(parts, subscription, this, found.parked, found.died);
   }
 
@@ -121,7 +93,7 @@ export class Partition {
 
   /** Nothing can be done before another generation has gone on. */
   get waitsForOthers(): boolean {
-    return this.#aside.size > 0 && this.#inHand === 0 && this.#ready.length === 0;
+    return this.#lanes.anyAside && this.#inHand === 0 && !this.#lanes.anyReady;
   }
 
   /** Ends with this partition's lease. */
@@ -133,13 +105,18 @@ export class Partition {
     return this.#inHand;
   }
 
+  /** Something of the key is in hand. */
+  busy(key: OrderingKey): boolean {
+    return this.#lanes.get(key)?.busy === true;
+  }
+
   get full(): boolean {
     return this.#progress.full;
   }
 
   /** Hardly anything is in hand. */
   get dry(): boolean {
-    return this.#inHand <= 1 && this.#ready.length === 0;
+    return this.#inHand <= 1 && !this.#lanes.anyReady;
   }
 
   /** Resolves when there is room for more, or never again. */
@@ -155,6 +132,7 @@ export class Partition {
     if (this.#closed) return;
     const key = orderingKey(this.#subscription.ordering, cover);
     const passed = this.#passed.get(key) ?? 0;
+    if (this.#subscription.gated) this.#leaveToTail(key, cover, pages);
     const mine = pages.filter(
       ({ position }) =>
         position > this.#progress.scanned &&
@@ -163,23 +141,25 @@ export class Partition {
         !this.#parking.owns(key, position),
     );
     if (mine.length > 0) {
-      const lane = this.#lane(key);
-      for (const item of this.#itemsOf(cover, mine)) {
+      const lane = this.#lanes.ofKey(key);
+      const { gated, maxPages } = this.#subscription;
+      for (const item of itemsOf(cover, mine, gated ? 1 : maxPages)) {
         this.#progress.add(item);
         lane.queue.push(item);
-        this.#doubt(lane, item);
+        // Held until it is known to the store that it may have been in hand.
+        if (this.#doubts.of(key, item.first, item.events, this.#mayHandle(item))) lane.held = true;
       }
-      this.#enlist(lane);
+      this.#lanes.enlist(lane);
     }
     this.#progress.scannedTo(pages.at(-1)!.position);
-    this.#parkDoubtful();
+    this.#tellDoubts();
   }
 
   /** Nothing up to here is wanted, apart from what was offered. */
   scannedTo(position: number): void {
     if (this.#stopped) return;
     this.#progress.scannedTo(position);
-    this.#parkDoubtful();
+    this.#tellDoubts();
     this.#progress.schedule();
   }
 
@@ -187,9 +167,9 @@ export class Partition {
   trigger(key: OrderingKey, occasion: TriggerItem['occasion']): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(new Fenced('the partition is not held any more'));
-      const lane = this.#lane(key);
+      const lane = this.#lanes.ofKey(key);
       lane.queue.push({ kind: 'trigger', occasion, resolve, reject });
-      this.#enlist(lane);
+      this.#lanes.enlist(lane);
     });
   }
 
@@ -206,25 +186,23 @@ export class Partition {
   /** Starts what may start now. */
   pump(): void {
     if (this.#closed) return;
-    while (this.#inHand < this.#parts.limits.partitionConcurrency && this.#ready.length > 0) {
-      const lane = this.#ready[0]!;
+    while (this.#inHand < this.#parts.limits.partitionConcurrency) {
+      const lane = this.#lanes.next;
+      if (lane === undefined) break;
       if (!lane.suspect && !this.#subscription.mayStart()) return;
-      this.#ready.shift();
-      lane.ready = false;
+      this.#lanes.take();
       if (lane.queue.length === 0 || this.#parking.holds(lane.key)) continue;
       if (lane.suspect) this.#subscription.suspect(this, lane.key);
       else if (this.#mayHandle(lane.queue[0]!)) void this.#run(lane);
-      else this.#aside.add(lane);
+      else this.#lanes.setAside(lane);
     }
-    if (this.#aside.size > 0) this.wake();
+    if (this.#lanes.anyAside) this.wake();
     if (this.#subscription.mayStart()) this.#parking.pump();
   }
 
   /** Another generation has gone on. */
   recheck(): void {
-    const lanes = [...this.#aside];
-    this.#aside.clear();
-    for (const lane of lanes) this.#enlist(lane);
+    this.#lanes.recheck();
   }
 
   /** One thing that the subscription counts as in hand, from outside the lanes: the retry lane. */
@@ -250,7 +228,7 @@ export class Partition {
     const [head] = lane?.queue ?? [];
     if (lane !== undefined && head !== undefined && !this.#parking.holds(key)) {
       lane.suspect = false;
-      if (head.kind === 'trigger') return this.#enlist(lane);
+      if (head.kind === 'trigger') return this.#lanes.enlist(lane);
       await this.#progress.storeHandled();
       await this.#parking.parkSuspect(key, head.first, 1);
       await this.#parking.run(key, { exclusive: true, written: true });
@@ -269,9 +247,8 @@ export class Partition {
 
   /** Whoever takes the partition next tries them alone as well. */
   async parkSuspects(): Promise<void> {
-    this.#doubtfulPages = 0;
-    await this.#parkDoubtful();
-    for (const { key, queue, suspect } of [...this.#lanes.values()]) {
+    await this.#parkDoubtful(this.#doubts.now());
+    for (const { key, queue, suspect } of this.#lanes.all) {
       const head = queue.find((item) => item.kind === 'events');
       if (this.#stopped || !suspect || head === undefined || this.#parking.holds(key)) continue;
       await this.#parking.parkSuspect(key, head.first, 0);
@@ -292,7 +269,7 @@ export class Partition {
   close(): void {
     this.#closed = true;
     this.#parking.close();
-    for (const lane of this.#lanes.values()) {
+    for (const lane of this.#lanes.all) {
       const [head] = lane.queue;
       const inHand = lane.busy ? head : undefined;
       for (const item of lane.queue) {
@@ -311,12 +288,10 @@ export class Partition {
     this.#stopped = true;
     this.#stopping.abort(new Fenced('the partition is not held any more'));
     this.#progress.stop();
-    for (const lane of this.#lanes.values()) {
+    for (const lane of this.#lanes.all) {
       for (const item of lane.queue) if (item.kind === 'trigger') item.reject(new Fenced('the partition was given up'));
     }
     this.#lanes.clear();
-    this.#aside.clear();
-    this.#ready = [];
     for (const resolve of [...this.#wantsRoom.splice(0), ...this.#idle.splice(0)]) resolve();
   }
 
@@ -347,23 +322,28 @@ export class Partition {
     const lane = this.#lanes.get(key);
     if (lane === undefined) return;
     lane.held = false;
-    this.#enlist(lane);
-    this.#forgetEmpty(lane);
+    this.#lanes.enlist(lane);
+    this.#lanes.forgetEmpty(lane);
   }
 
   /** Items that come from now on wait. */
   hold(key: OrderingKey): void {
-    this.#lane(key).held = true;
+    this.#lanes.ofKey(key).held = true;
   }
 
   /** The events that wait in the lane are the retry lane's. */
   passOver(key: OrderingKey): void {
     const lane = this.#lanes.get(key);
     if (lane === undefined) return;
-    for (const item of lane.queue) if (item.kind === 'events') this.#progress.passOver(item);
-    lane.queue = lane.queue.filter((item) => item.kind === 'trigger');
+    lane.queue = lane.queue.filter((item) => {
+      if (item.kind === 'trigger') return true;
+      if (this.#subscription.gated) this.#leaveToTail(key, item.cover, item.pages);
+      if (!this.#parking.owns(key, item.last)) return true;
+      this.#progress.passOver(item);
+      return false;
+    });
     lane.held = false;
-    this.#forgetEmpty(lane);
+    this.#lanes.forgetEmpty(lane);
     this.#progress.schedule();
     this.wake();
   }
@@ -378,47 +358,13 @@ export class Partition {
     return true;
   }
 
+  #leaveToTail(key: OrderingKey, cover: Cover, pages: readonly EventPage[]): void {
+    const gated = pages.find(({ position }) => !this.#subscription.mayHandle(cover, position));
+    if (gated !== undefined) this.#parking.leaveToTail(key, gated.position);
+  }
+
   #mayHandle(item: EventItem | TriggerItem): boolean {
     return item.kind === 'trigger' || this.#subscription.mayHandle(item.cover, item.last);
-  }
-
-  #lane(key: OrderingKey): Lane {
-    let lane = this.#lanes.get(key);
-    if (lane === undefined) {
-      lane = { key, queue: [], busy: false, ready: false, held: false, suspect: false, uncounted: 0 };
-      this.#lanes.set(key, lane);
-    }
-    return lane;
-  }
-
-  #forgetEmpty(lane: Lane): void {
-    if (lane.queue.length === 0 && !lane.busy && !lane.held) this.#lanes.delete(lane.key);
-  }
-
-  /** Into the queue of lanes that may run. */
-  #enlist(lane: Lane): void {
-    if (this.#closed || lane.busy || lane.held || lane.queue.length === 0 || this.#parking.holds(lane.key)) return;
-    if (!lane.ready) this.#ready.push(lane);
-    lane.ready = true;
-    this.#subscription.kick(this);
-  }
-
-  *#itemsOf(cover: Cover, pages: EventPage[]): Generator<EventItem, void, void> {
-    const { gated } = this.#subscription;
-    const maxPages = gated ? 1 : this.#subscription.maxPages;
-    for (let begin = 0; begin < pages.length; begin += maxPages) {
-      const part = pages.slice(begin, begin + maxPages);
-      const bytes = part.reduce((sum, page) => sum + pageBytes(page), 0);
-      yield {
-        kind: 'events',
-        cover,
-        pages: part,
-        first: part[0]!.position,
-        last: part.at(-1)!.position,
-        events: part.length,
-        bytes,
-      };
-    }
   }
 
   async #run(lane: Lane): Promise<void> {
@@ -436,8 +382,8 @@ export class Partition {
       lane.busy = false;
       this.#inHand--;
       this.#subscription.ended();
-      this.#enlist(lane);
-      this.#forgetEmpty(lane);
+      this.#lanes.enlist(lane);
+      this.#lanes.forgetEmpty(lane);
       this.wake();
       this.#subscription.kick(this);
     }
@@ -566,7 +512,7 @@ export class Partition {
     lane.held = true;
     runtime.after(delayMs, () => {
       lane.held = false;
-      if (!this.#stopped) this.#enlist(lane);
+      if (!this.#stopped) this.#lanes.enlist(lane);
     });
   }
 
@@ -579,21 +525,14 @@ export class Partition {
     await this.#parking.park(lane.key, item.first, failure);
   }
 
-  /** Held until it is known to the store that it may have been in hand. */
-  #doubt(lane: Lane, item: EventItem): void {
-    if (item.first > this.#doubtfulThrough || this.#doubtfulPages <= 0 || this.#parkedBefore.has(lane.key)) return;
-    this.#doubtfulPages -= item.events;
-    if (!this.#doubtful.has(lane.key)) this.#doubtful.set(lane.key, item.first);
-    lane.held = true;
+  #tellDoubts(): void {
+    const { scanned } = this.#progress;
+    const stuck = this.full || scanned >= this.#subscription.end;
+    void this.#parkDoubtful(this.#doubts.whenComplete(scanned, stuck));
   }
 
-  /** When all of them have been offered. */
-  async #parkDoubtful(): Promise<void> {
-    const more = this.#doubtfulPages > 0 && this.#progress.scanned < this.#doubtfulThrough;
-    if (more || this.#doubtful.size === 0) return;
-    this.#doubtfulPages = 0;
-    const places = new Map(this.#doubtful);
-    this.#doubtful.clear();
+  async #parkDoubtful(places: ReadonlyMap<OrderingKey, number> | undefined): Promise<void> {
+    if (places === undefined) return;
     try {
       await this.#parking.parkDoubtful(places);
     } catch (thrown) {
@@ -626,12 +565,4 @@ export class Partition {
     if (!this.full) for (const resolve of this.#wantsRoom.splice(0)) resolve();
     if (this.#inHand === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
-}
-
-/** Items of one lane and stream, as one book. */
-function bookOf(items: EventItem[]): EventBook {
-  const pages = items.length === 1 ? items[0]!.pages : items.flatMap((item) => item.pages);
-  // Books of one stream may have different correlation ids: that of the last is the newest.
-  const { cover } = items.at(-1)!;
-  return { cover, snapshot: undefined, pages, nextSequence: pages.at(-1)!.sequence + 1, consistencyToken: '' };
 }

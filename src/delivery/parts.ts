@@ -73,6 +73,8 @@ export interface SubscriptionContext {
   mayHandle(cover: Cover, position: number): boolean;
   /** That may be false of some events now. */
   readonly gated: boolean;
+  /** Nothing beyond this is offered now. */
+  readonly end: number;
   /** `undefined`: nobody wants these pages after all. */
   handle(book: EventBook, place: Place): Promise<Effect | undefined>;
   /** `undefined`: not now. */

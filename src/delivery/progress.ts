@@ -3,19 +3,12 @@
 
 import { type Effect, emptyWork } from '../coordinators/reaction.ts';
 import { asDaybookError, DaybookError } from '../errors.ts';
-import type { Cover, EventPage } from '../model/book.ts';
-import { Window, type Windowed } from '../model/window.ts';
+import { Window } from '../model/window.ts';
 import type { Timer } from '../runtime.ts';
 import type { PartitionKey, ProjectionRow, Unit, WorkPart } from '../store.ts';
+import type { EventItem } from './items.ts';
 import type { DeliveryParts, SubscriptionContext } from './parts.ts';
 import { Fenced } from './units.ts';
-
-/** Consecutive pages of one lane that came in one book. */
-export interface EventItem extends Windowed {
-  readonly kind: 'events';
-  readonly cover: Cover;
-  readonly pages: EventPage[];
-}
 
 /** Handled, and not stored yet: of projectors, whose units hold many. */
 interface Handled {

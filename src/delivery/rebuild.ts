@@ -186,7 +186,7 @@ export class Rebuild {
     next.recheck();
     if ((await store.activeGeneration(next.name)) !== previous) return undefined;
     const parked = counts
-      .filter(({ generation }) => generation === next.generation)
+      .filter(({ generation, state }) => generation === next.generation && state !== 'draining')
       .reduce((sum, { count }) => sum + count, 0);
     const least = (rows: PartitionCursor[]) => rows.reduce((a, { position }) => Math.min(a, position), Infinity);
     const position = least(cursors.filter((row) => row.generation === next.generation));

@@ -353,6 +353,10 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     return this.predecessor?.active === true;
   }
 
+  get end(): number {
+    return this.predecessor?.active === true ? this.predecessor.end : Infinity;
+  }
+
   replays(cover: Cover, position: number): boolean {
     return this.predecessor?.hasHandled(cover, position) === true;
   }
@@ -500,7 +504,7 @@ export class Subscription implements SubscriptionContext, DispatchContext {
         ...(domains.length > 0 && { domains }),
         ...(types.length > 0 && !components.hasUpcasters && { types }),
       }),
-      limit: () => (this.predecessor?.active === true ? this.predecessor.end : Infinity),
+      limit: () => this.end,
       held: () => this.#holding,
     };
   }

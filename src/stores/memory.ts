@@ -34,6 +34,7 @@ import type {
   UnitResult,
 } from '../store.ts';
 import { collectBooks, type LogRow } from './books.ts';
+import { copy } from './memory/copy.ts';
 import { MemoryDelivery } from './memory/delivery.ts';
 import type { Undo } from './memory/table.ts';
 import { checkUnit, holds, outcomeTwice, snapshotBeyondEnd } from './unit-rules.ts';
@@ -279,7 +280,7 @@ class MemoryStore extends MemoryDelivery implements Store {
         createdAt: toTimestamp(toMicros(createdAt!)),
         event: { typeUrl: event!.typeUrl, value: new Uint8Array(event!.value) },
         position: this.#log.length + 1,
-        origin: origin && structuredClone(origin),
+        origin: copy(origin),
         metadata: { ...metadata },
         unitId,
         occurredAt: occurredAt && toTimestamp(toMicros(occurredAt)),

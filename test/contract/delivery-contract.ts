@@ -1091,6 +1091,9 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
         assert.equal(await store.switchGeneration(projector, 1, 2), false);
         const { version } = (await store.readParked(place(2), 'k'))!;
         await committed(working({ parked: [{ partition: place(2), key: 'k', version, row: undefined }] }));
+        // What has caught up and waits for the cursor is none of it.
+        const draining = parkedKey(place(2), 'd', { state: 'draining', through: 1000 });
+        await committed(working({ parked: [{ partition: place(2), key: 'd', version: 0, row: draining }] }));
         assert.equal(await store.switchGeneration(projector, 1, 2), true);
       });
 

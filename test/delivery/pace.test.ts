@@ -55,7 +55,12 @@ describe('the pace of catching up', () => {
   });
 
   test('while commands need everything it takes little more than that', async () => {
-    const { offered, tookMs } = await catchUp({ behind: 1e6, commandsPerMs: 1, lateMs: 5 });
-    assert(offered / tookMs < 2, `${offered} events in ${tookMs} ms`);
+    const { offered, tookMs } = await catchUp({ behind: 1e6, commandsPerMs: 4, lateMs: 5 });
+    assert(offered / tookMs < 6, `${offered} events in ${tookMs} ms`);
+  });
+
+  test('while a few commands come in on a machine that is always busy it does not crawl', async () => {
+    const { left, tookMs } = await catchUp({ behind: 20_000, commandsPerMs: 0.01, lateMs: 2 });
+    assert(left <= 0 && tookMs < 8000, `${left} events are left after ${tookMs} ms`);
   });
 });

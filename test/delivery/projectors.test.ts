@@ -45,4 +45,20 @@ describe('a projector', () => {
       (await world.store.listCursors('summary')).every(({ position }) => position === 20),
     );
   });
+
+  test('trap 28: slow calls to a component do not wait for each other', async () => {
+    const aggregates = 40;
+    const all = Promise.withResolvers<void>();
+    const reactor: TestReactor<'projector'> = new TestReactor('projector', 'slow', async () => {
+      if (reactor.inHand === aggregates) all.resolve();
+      // Answered only when every aggregate's call is in hand: one at a time, nothing would ever be.
+      await all.promise;
+      return { projections: [] };
+    });
+    await using world = await World.open({ store: store(), reactors: [reactor] });
+    for (let i = 0; i < aggregates; i++) await world.deposit();
+    await eventually('everything is handled', async () =>
+      (await world.store.listCursors('slow')).every(({ position }) => position === aggregates),
+    );
+  });
 });

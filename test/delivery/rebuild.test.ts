@@ -94,11 +94,14 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
       await using world = await World.open({ store: opened.store, reactors: [reactor] });
       let writing = true;
       let written = 0;
+      const touched = new Set<Uint8Array>();
       const writer = (async () => {
         while (writing) {
-          const batch = all.filter(() => random() < 0.3);
+          // Some at every instant, and few enough that a hundred rebuilds of everything come to an end on a busy machine.
+          const batch = all.filter(() => random() < 0.08);
           await Promise.all(batch.map((root) => world.deposit(root)));
           written += batch.length;
+          for (const root of batch) touched.add(root);
           await new Promise((resolve) => setTimeout(resolve, WRITE_EVERY_MS));
         }
       })();
@@ -117,7 +120,7 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
       await eventually('the rows equal a fold', async () => {
         const rows = await rowsOf(world, switches + 1);
         return (
-          rows.length === all.length &&
+          rows.length === touched.size &&
           rows.reduce((sum, row) => sum + Number(textOf(row.payload).split(' ')[0]), 0) === written
         );
       });

@@ -9,8 +9,11 @@ import {
   checkMetadata,
   checkPayload,
   checkTenant,
+  checkTime,
+  commandBytes,
   METADATA_BYTES,
   streamOf,
+  TYPE_NAME,
 } from '../../src/model/validation.ts';
 import { any, command, newRoot } from '../support/books.ts';
 
@@ -23,7 +26,8 @@ function refusal(check: () => unknown): { reason: string; field: unknown } | und
     return undefined;
   } catch (error) {
     if (!(error instanceof DaybookError)) throw error;
-    assert.match(error.message, /expected|not allowed|only the first page/);
+    assert.match(error.message, /: (expected|not a time between|a NUL character is not allowed|only the first page)/);
+    assert(error.message.startsWith(`${error.metadata.field}: `), error.message);
     return { reason: error.reason, field: error.metadata.field };
   }
 }
@@ -115,7 +119,7 @@ describe('nothing outside the documented alphabets is accepted, and all within t
     fc.assert(
       fc.property(fc.dictionary(text, text), (metadata) => {
         const all = Object.entries(metadata).flat();
-        const size = all.reduce((sum, part) => sum + part.length, 0);
+        const size = all.reduce((sum, part) => sum + Buffer.byteLength(part), 0);
         const good = size <= METADATA_BYTES && !all.some((part) => part.includes('\0'));
         assert.equal(
           accepted(() => checkMetadata(metadata, 'metadata')),
@@ -172,4 +176,70 @@ test('each fault of a command names its field', () => {
   const good = book();
   good.pages[0]!.sequence = 0;
   assert.deepEqual(checkCommand(good, LIMITS), { tenant: '', domain: 'account', root: good.cover!.root!.value });
+});
+
+test('names of types in filters are whole names', () => {
+  for (const good of ['a', '!', '+', '-', '.', '0', '~', 'shop.v1.OrderPlaced', 'x'.repeat(512)]) {
+    assert(TYPE_NAME.test(good), good);
+  }
+  for (const bad of ['', ' ', 'a b', 'a,b', ',', 'a/b', 'ü', '\x7f', 'a\n', '\na', 'x'.repeat(513)]) {
+    assert(!TYPE_NAME.test(bad), JSON.stringify(bad));
+  }
+});
+
+test('times lie between 1717 and 2223, with nanoseconds of one second', () => {
+  const ok = (seconds: number, nanos: number) => accepted(() => checkTime({ seconds, nanos }, 'facts.occurred_at'));
+  assert(accepted(() => checkTime(undefined, 'facts.occurred_at')));
+  assert(ok(0, 0) && ok(7_999_999_999, 999_999_999) && ok(-7_999_999_999, 0));
+  assert(!ok(8e9, 0) && !ok(-8e9, 0) && !ok(0, -1) && !ok(0, 1e9));
+  assert.deepEqual(
+    refusal(() => checkTime({ seconds: 8e9, nanos: 0 }, 'facts.occurred_at')),
+    { reason: 'INVALID_ARGUMENT', field: 'facts.occurred_at' },
+  );
+});
+
+test('a type URL may have 512 characters', () => {
+  const ofLength = (length: number) => ({ typeUrl: `t/${'x'.repeat(length - 2)}`, value: new Uint8Array() });
+  assert(accepted(() => checkPayload(ofLength(512), 'x', 1)));
+  assert.deepEqual(
+    refusal(() => checkPayload(ofLength(513), 'x', 1)),
+    { reason: 'INVALID_ARGUMENT', field: 'x.type_url' },
+  );
+});
+
+test('a payload and metadata may be as large as the limit', () => {
+  const payload = any('Deposit', 'x'.repeat(1024));
+  assert(accepted(() => checkPayload(payload, 'x', 1024)));
+  assert(!accepted(() => checkPayload(payload, 'x', 1023)));
+  assert(accepted(() => checkMetadata({ a: 'x'.repeat(METADATA_BYTES - 1) }, 'metadata')));
+  assert(!accepted(() => checkMetadata({ a: 'ü'.repeat(METADATA_BYTES / 2) }, 'metadata')));
+  assert(!accepted(() => checkMetadata({ '\0': '' }, 'metadata')));
+});
+
+test('what was found is quoted, and cut when it is long', () => {
+  const sentenceOf = (check: () => unknown) => {
+    try {
+      check();
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return '';
+  };
+  const domainSentence = (domain: string) => sentenceOf(() => streamOf(cover({ domain })));
+  assert.match(domainSentence(''), /found nothing$/);
+  assert.match(domainSentence('A "b"'), /found "A \\"b\\""$/);
+  assert.match(domainSentence('A'.repeat(80)), /found "A{80}"$/);
+  assert.match(domainSentence('A'.repeat(81)), /found "A{80}…"$/);
+  assert.match(
+    sentenceOf(() => streamOf(cover({ root: new Uint8Array(3) }))),
+    /cover\.root: expected a UUID of 16 bytes, found 3 bytes/,
+  );
+});
+
+test('a command costs its pages and its metadata', () => {
+  const [first, second] = [any('Deposit', '1'), any('Deposit', '22')];
+  const one = commandBytes(command(newRoot(), first));
+  assert.equal(one, 64 + 1 + first.typeUrl.length);
+  assert.equal(commandBytes(command(newRoot(), [first, second])), one + 64 + 2 + second.typeUrl.length);
+  assert.equal(commandBytes({ ...command(newRoot(), first), metadata: { a: 'b' } }), one + 6);
 });

@@ -20,6 +20,7 @@ import type {
 } from '../../store.ts';
 import { comparePlaces, type Place } from '../order.ts';
 import { fencedBy, type WorkState } from '../work-rules.ts';
+import { copy } from './copy.ts';
 import { Table, type Undo } from './table.ts';
 
 type List<Method extends 'listParked' | 'listOutbox' | 'listProjections' | 'projectionsOf'> = Parameters<
@@ -247,7 +248,8 @@ export class MemoryDelivery implements DeliveryStore {
     for (const cursor of fresh) {
       const same = old.find(({ partition }) => partition === cursor.partition);
       const progress = old.length === fresh.length ? same!.position : leastOld;
-      if (cursor.position < progress || this.#parked.ofGroup(partitionKey(cursor)).length > 0) return false;
+      const parked = this.#parked.ofGroup(partitionKey(cursor)).some(({ state }) => state !== 'draining');
+      if (cursor.position < progress || parked) return false;
     }
     this.#active.set(projector, next);
     return true;
@@ -388,13 +390,4 @@ function inOrder<Row>(rows: Row[], place: (row: Row) => Place, after?: Place): R
 
 function least(numbers: number[]): number | undefined {
   return numbers.length === 0 ? undefined : numbers.reduce((a, b) => Math.min(a, b));
-}
-
-/** What is kept and what is handed out must not be the same. */
-function copy<T>(value: T): T;
-function copy(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null) return value;
-  if (value instanceof Uint8Array) return new Uint8Array(value);
-  if (Array.isArray(value)) return value.map(copy);
-  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, copy(part)]));
 }

@@ -26,7 +26,7 @@ export function logSql(schema: string) {
   const logEvent = `${EVENT}, e.stream, t.tenant, t.domain, t.root, e.correlation_id`;
   // The last event of a stream, by its row `t`.
   const lastOf = (columns: string) => `(SELECT ${columns} FROM ${s}.events x
-    WHERE x.stream = t.id AND x.position >= t.since AND x.position < t.since + (SELECT span FROM ${s}.log)
+    WHERE x.stream = t.id AND x.position >= t.since
     ORDER BY x.sequence DESC LIMIT 1)`;
   // OFFSET 0 holds the filter back: whatever is known of the tables, streams are looked up by their number, one for each event.
   const scan = (where: string, limit = '') => `SELECT h.head, w.* FROM

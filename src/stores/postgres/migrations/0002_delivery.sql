@@ -263,7 +263,7 @@ BEGIN
     THEN RETURN false; END IF;
   SELECT count(*), count(*) = (SELECT count(*) FROM cursors WHERE subscription = p_projector AND generation = p_previous)
     INTO fresh, same FROM cursors WHERE subscription = p_projector AND generation = p_next;
-  IF fresh = 0 OR EXISTS (SELECT 1 FROM parked WHERE subscription = p_projector AND generation = p_next)
+  IF fresh = 0 OR EXISTS (SELECT 1 FROM parked WHERE subscription = p_projector AND generation = p_next AND state <> 'draining')
     THEN RETURN false; END IF;
   IF EXISTS (SELECT 1 FROM cursors f WHERE f.subscription = p_projector AND f.generation = p_next AND f.position <
     (SELECT coalesce(min(o.position), 0) FROM cursors o WHERE o.subscription = p_projector AND o.generation = p_previous

@@ -17,7 +17,7 @@ export const SQL = {
   deleteDoneOf: 'DELETE FROM done WHERE subscription = ? AND generation = ?',
   findParkedVersion: `SELECT version FROM parked WHERE ${PARTITION} AND key = ?`,
   findParked: `SELECT ${PARKED} FROM parked WHERE ${PARTITION} AND key = ?`,
-  findAnyParked: 'SELECT 1 FROM parked WHERE subscription = ? AND generation = ? LIMIT 1',
+  findAnyParked: `SELECT 1 FROM parked WHERE subscription = ? AND generation = ? AND state <> 'draining' LIMIT 1`,
   listParked: `SELECT ${PARKED} FROM parked
     WHERE (subscription, generation, partition, key) >= (?1, ?2, ?3, ?4)
       AND (subscription, generation, partition) <= (?5, ?6, ?7) AND (?8 IS NULL OR state = ?8)

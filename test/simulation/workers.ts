@@ -1,0 +1,39 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import type { Job, JobResult } from './worker.ts';
+
+/** A process that runs one job at a time. */
+export class Worker implements AsyncDisposable {
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+  }
+
+  static async start(plant?: string): Promise<Worker> {
+    const child = fork(join(import.meta.dirname, 'worker.ts'), plant === undefined ? [] : [plant]);
+    await answerOf(child);
+    return new Worker(child);
+  }
+
+  async run<Kind extends Job['kind']>(job: Extract<Job, { kind: Kind }>): Promise<Extract<JobResult, { kind: Kind }>> {
+    const answer = answerOf(this.#child);
+    this.#child.send(job);
+    return (await answer) as Extract<JobResult, { kind: Kind }>;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const exit = once(this.#child, 'exit');
+    this.#child.kill();
+    await exit;
+  }
+}
+
+async function answerOf(child: ChildProcess): Promise<unknown> {
+  const gone = once(child, 'exit').then(([code, signal]) => {
+    throw new Error(`a worker ended: ${code ?? signal}`);
+  });
+  gone.catch(() => {});
+  return Promise.race([once(child, 'message').then(([message]) => message), gone]);
+}
