@@ -78,7 +78,11 @@ process.exit(failed ? 1 : 0);
 
 function writeTable(text: string): void {
   const file = new URL('README.md', import.meta.url);
-  const [before, , after] = readFileSync(file, 'utf8').split(/(?<=<!-- table -->\n)|(?=<!-- end of table -->)/);
-  if (after === undefined) throw new Error('bench/README.md has no place for a table');
-  writeFileSync(file, `${before}\n${text}\n\n${after}`);
+  const readme = readFileSync(file, 'utf8');
+  const place = /(?<=<!-- table -->\n).*(?=<!-- end of table -->)/s;
+  if (!place.test(readme)) throw new Error('bench/README.md has no place for a table');
+  writeFileSync(
+    file,
+    readme.replace(place, () => `\n${text}\n\n`),
+  );
 }
