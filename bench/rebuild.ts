@@ -7,12 +7,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Client, connect, type Pipeline, packJson } from '@daybook/client';
+import { type Client, connect, type Pipeline } from '@daybook/client';
 import { startDaemon } from '../examples/shop/daemon.ts';
-import { toTimestamp } from '../src/model/time.ts';
-import { systemRuntime } from '../src/runtime.ts';
-import type { Unit } from '../src/store.ts';
 import { openSqlite } from '../src/stores/sqlite/index.ts';
+import { progress } from './lib/bench.ts';
+import { seed } from './lib/seed.ts';
+import { DOMAIN, payload, rootBytes, TYPE_URL } from './load/messages.ts';
 
 const EVENTS = Number(process.argv[2] ?? 1_000_000);
 const RUNS = Number(process.argv[3] ?? 3);
@@ -23,51 +23,11 @@ const ALONE_S = 30;
 const DURING_S = 60;
 const IN_FLIGHT = 512;
 
-const runtime = systemRuntime();
-const payload = packJson('bench.Counted', { text: 'x'.repeat(150) });
-
-function rootOf(n: number): Uint8Array {
-  const root = new Uint8Array(16);
-  new DataView(root.buffer).setUint32(12, n);
-  root[6] = 0x70;
-  root[8] = 0x80;
-  return root;
-}
-
-/** Straight into the store: the events are as a daemon would have written them. */
-async function seed(path: string): Promise<void> {
-  const store = await openSqlite({ path });
-  const begunMs = performance.now();
-  for (let written = 0; written < EVENTS; ) {
-    const units: Unit[] = [];
-    for (let i = 0; i < 500 && written < EVENTS; i++, written++) units.push(unitOf(written));
-    await store.commit(units);
-    if (written % 100_000 === 0) progress(`seeded ${written} of ${EVENTS} events, ${rate(written, begunMs)}/s`);
-  }
-  await store.close();
-  progress(`seeded ${EVENTS} events, ${rate(EVENTS, begunMs)}/s\n`);
-}
-
-function unitOf(n: number): Unit {
-  const stream = { tenant: '', domain: 'counter', root: rootOf(n % AGGREGATES) };
-  const page = {
-    sequence: 0,
-    createdAt: toTimestamp(runtime.nowMicros()),
-    event: payload,
-    position: 0,
-    origin: undefined,
-    metadata: {},
-    unitId: new Uint8Array(),
-    occurredAt: undefined,
-  };
-  const expect = { kind: 'exactly', nextSequence: Math.floor(n / AGGREGATES) } as const;
-  const appends = [{ stream, correlationId: `c${n}`, expect, pages: [page] }];
-  return { unitId: runtime.uuid(), appends, expectations: [], snapshots: [], outcomes: [] };
-}
+const event = { typeUrl: TYPE_URL, value: payload() };
 
 let sent = 0;
 function command() {
-  return { domain: 'counter', root: rootOf(sent++ % AGGREGATES), payload };
+  return { domain: DOMAIN, root: rootBytes(sent++ % AGGREGATES), payload: event };
 }
 
 /** Commands per second with so many in flight. */
@@ -104,10 +64,6 @@ async function openLoop(pipeline: Pipeline, perSecond: number, over: () => boole
 const percentile = (sorted: number[], p: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))]!;
 const rate = (count: number, begunMs: number) => Math.round((count * 1000) / (performance.now() - begunMs));
 
-function progress(text: string): void {
-  process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text.trimEnd()}\n`);
-}
-
 async function once(client: Client, perSecond: number) {
   const pipeline = client.pipeline({ maxWaiting: 1_000_000 });
   const untilMs = performance.now() + ALONE_S * 1000;
@@ -132,7 +88,9 @@ async function once(client: Client, perSecond: number) {
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'daybook-bench-'));
-await seed(join(folder, 'daybook.db'));
+const store = await openSqlite({ path: join(folder, 'daybook.db') });
+await seed(store, EVENTS, AGGREGATES);
+await store.close();
 const daemon = await startDaemon(folder);
 const host = spawn(process.execPath, [fileURLToPath(new URL('rebuild-host.ts', import.meta.url)), daemon.address], {
   stdio: ['ignore', 'pipe', 'inherit'],

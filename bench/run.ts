@@ -1,7 +1,8 @@
-// `npm run bench [-- P2 P12] [--quick] [--json] [--events n] [--profile folder]`: measures the rows of the table, each against its
-// yardstick in the same run, and prints the table. Exits with 1 when work was not done as acknowledged.
+// `npm run bench [-- P2 P12]`: measures the rows of the table, each against its yardstick in the same run, and prints the table. Exits with
+// 1 when work was not done as acknowledged. bench/README.md tells the options.
 
 import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
 import { Bench, POSTGRES_SETTINGS, progress } from './lib/bench.ts';
@@ -20,6 +21,9 @@ const { values, positionals } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
+    write: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
+    seconds: { type: 'string' },
     events: { type: 'string' },
     profile: { type: 'string' },
   },
@@ -29,7 +33,13 @@ const wanted = positionals.map((name) => {
   if (row === undefined) throw new Error(`there is no row ${name}: expected ${ROWS.map(({ id }) => id).join(', ')}`);
   return row;
 });
-const events = values.events === undefined ? undefined : Number(values.events);
+const number = (text: string | undefined) => (text === undefined ? undefined : Number(text));
+const options = {
+  quick: values.quick,
+  rounds: number(values.rounds),
+  seconds: number(values.seconds),
+  events: number(values.events),
+};
 
 progress('building the daemon');
 const built = spawnSync(process.execPath, ['scripts/build.ts'], { stdio: ['ignore', 2, 2] });
@@ -39,7 +49,7 @@ const lines: Line[] = [];
 let failed = false;
 for (const row of wanted.length > 0 ? wanted : ROWS) {
   progress(`${row.id}: ${row.what}`);
-  await using bench = new Bench({ quick: values.quick, events });
+  await using bench = new Bench(options);
   try {
     lines.push(...(await row.measure(bench)).map((measured) => lineOf(row, measured)));
   } catch (error) {
@@ -57,12 +67,22 @@ const machine = {
   memoryGiB: Math.round(totalmem() / 2 ** 30),
   postgres: POSTGRES_SETTINGS.join(' '),
 };
-if (values.json) console.log(JSON.stringify({ machine, lines }, null, 2));
-else {
-  const { date, node, cores, cpu, memoryGiB, postgres } = machine;
-  console.log(
-    `${date}, ${cores} cores (${cpu}), ${memoryGiB} GiB, Node ${node}; everything on this machine; full sync (${postgres})\n`,
-  );
-  console.log(table(lines));
-}
+const { date, node, cores, cpu, memoryGiB, postgres } = machine;
+const text = `${date}, ${cores} cores (${cpu}), ${memoryGiB} GiB, Node ${node}; everything on this machine; every acknowledged commit synced to
+the disk (${postgres}; SQLite with synchronous=FULL)
+
+${table(lines)}`;
+console.log(values.json ? JSON.stringify({ machine, lines }, null, 2) : text);
+if (values.write) writeTable(text);
 process.exit(failed ? 1 : 0);
+
+function writeTable(text: string): void {
+  const file = new URL('README.md', import.meta.url);
+  const readme = readFileSync(file, 'utf8');
+  const place = /(?<=<!-- table -->\n).*(?=<!-- end of table -->)/s;
+  if (!place.test(readme)) throw new Error('bench/README.md has no place for a table');
+  writeFileSync(
+    file,
+    readme.replace(place, () => `\n${text}\n\n`),
+  );
+}

@@ -7,10 +7,16 @@ import { type PostgresServer, startPostgres } from '../../test/support/postgres.
 import { type Daemon, type Options, type Storage, startDaemon } from './daemon.ts';
 import { start } from './processes.ts';
 
+// Whoever is told to stop takes along what was started.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
+
 export interface BenchOptions {
   readonly quick: boolean;
-  /** Events of the long logs: P5 and P7. */
-  readonly events: number | undefined;
+  readonly rounds?: number | undefined;
+  /** Of one side of a round. */
+  readonly seconds?: number | undefined;
+  /** Of the long logs: P5 and P7. */
+  readonly events?: number | undefined;
 }
 
 export class Bench implements AsyncDisposable {
@@ -23,11 +29,11 @@ export class Bench implements AsyncDisposable {
   #postgres: Promise<PostgresServer> | undefined;
   #databases = 0;
 
-  constructor({ quick, events }: BenchOptions) {
+  constructor({ quick, rounds, seconds, events }: BenchOptions) {
     this.quick = quick;
     this.events = events;
-    this.rounds = quick ? 2 : 5;
-    this.seconds = quick ? 1.5 : 5;
+    this.rounds = rounds ?? (quick ? 2 : 5);
+    this.seconds = seconds ?? (quick ? 1.5 : 5);
   }
 
   use<T extends AsyncDisposable>(resource: T): T {

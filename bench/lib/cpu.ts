@@ -42,6 +42,12 @@ export class CpuMeter {
     for (const name of Object.keys(pids)) this.#used[name] = 0;
   }
 
+  /** A process that takes part from now on; under a name that is known, in the place of the one before. */
+  also(name: string, pid: number): void {
+    this.#pids[name] = pid;
+    this.#used[name] ??= 0;
+  }
+
   async measure<T>(run: () => Promise<T>, count: (result: T) => number): Promise<T> {
     const before = Object.entries(this.#pids).map(([name, pid]) => [name, cpuSeconds(pid)] as const);
     const result = await run();

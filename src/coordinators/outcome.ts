@@ -1,7 +1,7 @@
 // What is remembered under an idempotency key: enough to give the first answer again. Events are not copied: they are in
 // the log, and the outcome says where.
 
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import {
   type Any,
   type CommandBook,
@@ -81,20 +81,26 @@ export function factHash(stream: StreamKey, page: EventPage): Uint8Array {
   return payloadsHash(stream, [page.event!]);
 }
 
+/** One call for all parts: a digest that is fed in pieces takes twice as long. */
 function payloadsHash(stream: StreamKey, payloads: readonly Any[]): Uint8Array {
-  const hash = createHash('sha256');
-  const size = Buffer.allocUnsafe(4);
-  const add = (part: string | Uint8Array) => {
-    size.writeUInt32BE(typeof part === 'string' ? Buffer.byteLength(part) : part.length);
-    hash.update(size);
-    hash.update(part);
-  };
-  add(stream.tenant);
-  add(stream.domain);
-  add(stream.root);
-  for (const payload of payloads) {
-    add(payload.typeUrl);
-    add(payload.value);
+  const parts = [
+    stream.tenant,
+    stream.domain,
+    stream.root,
+    ...payloads.flatMap(({ typeUrl, value }) => [typeUrl, value]),
+  ];
+  const bytes = Buffer.allocUnsafe(parts.reduce((sum, part) => sum + 4 + sizeOf(part), 0));
+  let at = 0;
+  for (const part of parts) {
+    const size = sizeOf(part);
+    bytes.writeUInt32BE(size, at);
+    if (typeof part === 'string') bytes.write(part, at + 4);
+    else bytes.set(part, at + 4);
+    at += 4 + size;
   }
-  return hash.digest();
+  return hash('sha256', bytes, 'buffer');
+}
+
+function sizeOf(part: string | Uint8Array): number {
+  return typeof part === 'string' ? Buffer.byteLength(part) : part.length;
 }

@@ -2,14 +2,7 @@
 
 import { lstat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
-import {
-  Server,
-  ServerCredentials,
-  type ServerWritableStream,
-  type ServiceDefinition,
-  type UntypedServiceImplementation,
-} from '@grpc/grpc-js';
-import { HealthImplementation } from 'grpc-health-check';
+import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { ComponentHostDefinition } from '../gen/daybook/v1/component.ts';
 import { ControlDefinition } from '../gen/daybook/v1/control.ts';
 import {
@@ -36,6 +29,7 @@ import {
 import { type DeadLettersServiceParts, deadLettersService } from './dead-letters.ts';
 import { type GenericService, serverDefinition } from './definition.ts';
 import { gatewayService } from './gateway.ts';
+import { HealthService } from './health.ts';
 import { type PayloadsParts, payloadsService } from './payloads.ts';
 import { type PositionsParts, positionsService } from './positions.ts';
 import { type ProjectionsServiceParts, projectionsService } from './projections.ts';
@@ -95,7 +89,7 @@ export async function openServer(
     server.addService(serverDefinition(service, parts.limits.messageBytes), implementation);
   }
   const names = ['', ...services.map(([service]) => service.fullName)];
-  const health = addHealth(server, closing.signal, names);
+  const health = new HealthService(server, names);
   if (listen.reflection) addReflection(server, [...names.slice(1), 'grpc.health.v1.Health'], parts.log);
 
   const { address } = listen;
@@ -107,34 +101,13 @@ export async function openServer(
   return {
     address: address && hostPort(address.host, port!),
     socket: listen.socket,
-    setServing: (serving) => {
-      for (const name of names) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
-    },
+    setServing: (serving) => health.setServing(serving),
     close: (timeoutMs) => {
       closing.abort();
+      health.close();
       return close(server, timeoutMs);
     },
   };
-}
-
-/** Watches have no end of their own: they would hold the server's close up. */
-function addHealth(server: Server, closing: AbortSignal, names: string[]): HealthImplementation {
-  const health = new HealthImplementation(Object.fromEntries(names.map((name) => [name, 'NOT_SERVING'])));
-  const watches = new Set<ServerWritableStream<unknown, unknown>>();
-  closing.addEventListener('abort', () => {
-    for (const call of watches) call.end();
-  });
-  const addService = (definition: ServiceDefinition, { watch, ...others }: UntypedServiceImplementation) =>
-    server.addService(definition, {
-      ...others,
-      watch: (call: ServerWritableStream<unknown, unknown>) => {
-        watches.add(call);
-        call.on('cancelled', () => watches.delete(call));
-        (watch as (call: ServerWritableStream<unknown, unknown>) => void)(call);
-      },
-    });
-  health.addToServer({ addService } as never);
-  return health;
 }
 
 function bind(server: Server, target: string): Promise<number> {
