@@ -1,6 +1,7 @@
-// How many units per second PostgreSQL takes: `node bench/postgres.ts [seconds]`. It starts a server of its own, which syncs to the disk.
-// Units of one event of 200 bytes to new streams or to 1,000 of them, with and without an idempotency outcome; one batch at a time. Then the same
-// under a snapshot that somebody holds open, several daemons at once, and reading back.
+// How many units per second PostgreSQL takes: `node bench/postgres.ts [seconds] [minutes]`. It starts a server of its own, which syncs to the
+// disk. Units of one event of 200 bytes to new streams or to 1,000 of them, with and without an idempotency outcome; one batch at a time. Then
+// several daemons at once, reading back, and for so many minutes appends beside a snapshot that somebody holds open, in turns with appends to
+// another database where nobody does, so that what else the machine does concerns both.
 
 import pg from 'pg';
 import { toTimestamp } from '../src/model/time.ts';
@@ -10,6 +11,7 @@ import { openPostgres } from '../src/stores/postgres/index.ts';
 import { startPostgres } from '../test/support/postgres.ts';
 
 const SECONDS = Number(process.argv[2] ?? 2);
+const SNAPSHOT_MINUTES = Number(process.argv[3] ?? 0.5);
 const runtime = systemRuntime();
 const frame = new Uint8Array(1024 * 1024).map((_, i) => i * 31);
 const hash = frame.subarray(0, 32);
@@ -84,17 +86,6 @@ const four = await Promise.all(
 );
 console.log(`4 daemons, batches of 20, keyed: ${four.reduce((a, b) => a + b).toLocaleString('en')} in all`);
 
-const holder = new pg.Client(connectionString);
-await holder.connect();
-await holder.query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM daybook.streams');
-const beside: number[] = [];
-for (let i = 0; i < 4; i++) beside.push(await measure(store, 100, 1000, true));
-console.log(
-  `beside a snapshot held open, batches of 100, keyed: ${beside.map((n) => n.toLocaleString('en')).join(', ')}`,
-);
-await holder.query('COMMIT');
-await holder.end();
-
 const { position } = await store.head();
 const begin = performance.now();
 for (let after = 0; after < position; ) {
@@ -115,4 +106,36 @@ console.log(
 );
 await raw.end();
 await Promise.all([store, ...others].map((one) => one.close()));
+await besideSnapshot(connectionString);
 process.exit(0);
+
+async function besideSnapshot(admin: string): Promise<void> {
+  const client = new pg.Client(admin);
+  await client.connect();
+  const names = ['beside_snapshot', 'alone'];
+  for (const name of names) await client.query(`CREATE DATABASE ${name}`);
+  await client.end();
+  const urls = names.map((name) => admin.replace(/[^/]*$/, name));
+  const stores = await Promise.all(urls.map((url) => openPostgres({ connectionString: url })));
+  // Streams of their own: what is known of them is known by number.
+  const turn = (i: number) => measure(stores[i]!, 100, 500, true, 2500 + i * 1000);
+  for (const i of [0, 1]) await turn(i);
+  const holder = new pg.Client(urls[0]);
+  await holder.connect();
+  await holder.query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM daybook.streams');
+  const ratios: number[] = [];
+  const endMs = performance.now() + SNAPSHOT_MINUTES * 60_000;
+  while (performance.now() < endMs || ratios.length < 2) {
+    const beside = await turn(0);
+    ratios.push(beside / (await turn(1)));
+  }
+  await holder.query('COMMIT');
+  await holder.end();
+  await Promise.all(stores.map((one) => one.close()));
+  const median = (all: number[]) => all.toSorted((a, b) => a - b)[all.length >>> 1]!.toFixed(2);
+  const third = Math.ceil(ratios.length / 3);
+  console.log(
+    `beside a snapshot held open for ${SNAPSHOT_MINUTES} minutes, against none, batches of 100, keyed, ${ratios.length} pairs: ` +
+      `median ${median(ratios)}; of the first third ${median(ratios.slice(0, third))}, of the last ${median(ratios.slice(-third))}`,
+  );
+}

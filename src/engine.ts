@@ -23,6 +23,7 @@ import { Waiting } from './coordinators/waiting.ts';
 import { Delivery } from './delivery/delivery.ts';
 import { forgetExpiredOutcomes } from './delivery/housekeeping.ts';
 import { LogTail } from './delivery/log-tail.ts';
+import { readStubbornly } from './delivery/units.ts';
 import type { EventPage } from './model/book.ts';
 import { type Runtime, sleep } from './runtime.ts';
 import type { Store } from './store.ts';
@@ -41,20 +42,31 @@ export interface EngineOptions {
   version: string;
   /** Domains that somebody decides for here now. */
   domains: () => readonly string[];
+  /** Why the store cannot be used; `undefined`: it can again. */
+  onStore?: (fault: string | undefined) => void;
+  /** Nobody waits for the start any more. */
+  signal?: AbortSignal;
   /** What the rest uses in the place of the business coordinator. */
   around?: (business: BusinessCoordinator) => Pick<BusinessCoordinator, 'execute'>;
 }
 
 export type Engine = Awaited<ReturnType<typeof openEngine>>;
 
-/** Delivery has begun when it resolves; rejects when the store is away. */
+/** Delivery has begun when it resolves; a store that goes away meanwhile is waited for. */
 export async function openEngine(options: EngineOptions) {
   const { store, components, cache, runtime, limits, log, instance, around = (business) => business } = options;
-  const head = await store.head();
+  const { signal = new AbortController().signal, onStore = () => {} } = options;
+  const head = await readStubbornly({ runtime }, signal, () => store.head());
   const tail = new LogTail(store, runtime, limits, head.position);
-  const committer = new Committer(store, runtime, limits, (books) => tail.publish(books));
+  const committer = new Committer(
+    store,
+    runtime,
+    limits,
+    (books) => tail.publish(books),
+    () => delivery.lookAtStore(),
+  );
   const reads = new UpcastingReads(store, components);
-  const admission = new Admission(limits);
+  const admission = new Admission(limits, runtime);
   const common = {
     store,
     reads,
@@ -74,7 +86,7 @@ export async function openEngine(options: EngineOptions) {
   const dryRunner = new DryRunner(common);
   const query = new QueryCoordinator(common);
   const { version, domains } = options;
-  const delivery = new Delivery({
+  const delivery: Delivery = new Delivery({
     ...common,
     business,
     facts,
@@ -85,6 +97,7 @@ export async function openEngine(options: EngineOptions) {
     version,
     domains,
     commands: () => admission.admitted,
+    onStore,
   });
   const mayChange = (domain: string, page: EventPage) => reads.concerns(domain, [page]);
   const waiting = new Waiting({ ...common, delivery, mayChange });
@@ -106,7 +119,7 @@ export async function openEngine(options: EngineOptions) {
   });
   const control = new ControlCoordinator({ ...common, cache, log, delivery });
   const housekeeping = forgetExpiredOutcomes(store, runtime, log);
-  await delivery.start();
+  await delivery.start(signal);
 
   return {
     business,

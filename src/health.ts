@@ -4,24 +4,17 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-export interface Readiness {
-  ready: boolean;
-  /** Of the daemon. */
-  version: string;
-  /** Name of a part → what is wrong with it, or `ok`. */
-  parts: Record<string, string>;
-}
-
-export interface HealthServer {
+export interface Health {
   /** `host:port`. */
   readonly address: string;
+  /** What is wrong with them, or `ok`. When both are, commands are accepted. */
+  readonly state: { daemon: string; store: string };
+  /** The same of components, by name. They do not make the daemon unready. */
+  components: () => Record<string, string>;
   close(): Promise<void>;
 }
 
-export async function openHealth(
-  listen: { host: string; port: number },
-  readiness: () => Readiness,
-): Promise<HealthServer> {
+export async function openHealth(listen: { host: string; port: number }, version: string): Promise<Health> {
   const server = createServer((request, response) => {
     const path = request.url?.split('?')[0];
     const answer = (status: number, body: object) => {
@@ -31,8 +24,9 @@ export async function openHealth(
     if (request.method !== 'GET' && request.method !== 'HEAD') return answer(405, { error: 'expected GET' });
     if (path === '/livez') return answer(200, { alive: true });
     if (path !== '/readyz') return answer(404, { error: 'expected /livez or /readyz' });
-    const state = readiness();
-    answer(state.ready ? 200 : 503, state);
+    const { state } = health;
+    const ready = state.daemon === 'ok' && state.store === 'ok';
+    answer(ready ? 200 : 503, { ready, version, parts: { ...state, ...health.components() } });
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) =>
@@ -41,12 +35,15 @@ export async function openHealth(
     server.listen(listen.port, listen.host, resolve);
   });
   const { port } = server.address() as AddressInfo;
-  return {
+  const health: Health = {
     address: listen.host.includes(':') ? `[${listen.host}]:${port}` : `${listen.host}:${port}`,
+    state: { daemon: 'starting', store: 'not open yet' },
+    components: () => ({}),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
         server.closeAllConnections();
       }),
   };
+  return health;
 }

@@ -1,5 +1,6 @@
 // Open this first. What a daemon is made of, in the order in which it starts; it stops in reverse.
 
+import { busyness } from './busyness.ts';
 import { ComponentRegistry } from './components/registry.ts';
 import { ServedAggregate, type ServedLimits, ServedUpcaster } from './components/served.ts';
 import { ServedReactor } from './components/served-reactor.ts';
@@ -8,8 +9,9 @@ import { HotCache } from './coordinators/hot-cache.ts';
 import { Deadlines } from './deadlines.ts';
 import { openEngine } from './engine.ts';
 import { openServer } from './grpc/server.ts';
-import { openHealth, type Readiness } from './health.ts';
+import { type Health, openHealth } from './health.ts';
 import { uuidText } from './model/stream.ts';
+import { openWhenThere } from './open-when-there.ts';
 import { readDescriptorFiles } from './payloads/files.ts';
 import { Payloads } from './payloads/payloads.ts';
 import { recentTypes } from './payloads/recent-types.ts';
@@ -25,17 +27,42 @@ export interface Daemon {
   stop(): Promise<void>;
 }
 
-export async function startDaemon(
-  config: Config,
-  log: Logger,
-  runtime: Runtime = systemRuntime(),
-  openStore: (storage: StorageConfig, runtime: Runtime) => Promise<Store> = openConfiguredStore,
-): Promise<Daemon> {
+export interface StartOptions {
+  runtime?: Runtime;
+  openStore?: (storage: StorageConfig, runtime: Runtime) => Promise<Store>;
+  /** Nobody waits for the start any more. */
+  signal?: AbortSignal;
+}
+
+/** Probes are answered from the first moment on, so that they say what is waited for. Throws the signal's reason. */
+export async function startDaemon(config: Config, log: Logger, options: StartOptions = {}): Promise<Daemon> {
+  const health = await openHealth(config.listen.health, VERSION);
+  try {
+    return await startBeside(health, config, log, options);
+  } catch (error) {
+    await health.close();
+    throw error;
+  }
+}
+
+async function startBeside(health: Health, config: Config, log: Logger, options: StartOptions): Promise<Daemon> {
+  const { runtime = systemRuntime(), openStore = openConfiguredStore, signal = new AbortController().signal } = options;
   const { limits } = config;
+  const { state } = health;
   const instance = uuidText(runtime.uuid()).slice(-12);
 
   const descriptors = await readDescriptorFiles(config.descriptors);
-  const store = await openStore(config.storage, runtime);
+  const onWaiting = (why: string) => {
+    state.store = why;
+  };
+  const store = await openWhenThere({
+    open: () => openStore(config.storage, runtime),
+    runtime,
+    log,
+    signal,
+    onWaiting,
+  });
+  state.store = 'ok';
   const deadlines = new Deadlines(runtime);
   const cache = new HotCache(limits);
   const typesOf = (domain: string) => recentTypes(store, domain);
@@ -52,6 +79,7 @@ export async function startDaemon(
     onDescriptors: (component, bytes) => payloads.tell(component, bytes),
   });
 
+  let showServing = () => {};
   const engine = await openEngine({
     store,
     components,
@@ -62,23 +90,31 @@ export async function startDaemon(
     instance,
     version: VERSION,
     domains: () => components.hostedDomains(),
+    signal,
+    onStore: (fault) => {
+      state.store = fault ?? 'ok';
+      showServing();
+    },
     around: (business) => tellFailures(business, payloads, log),
   });
   const { logIdentity } = engine;
-  const api = { ...engine, payloads, components, deadlines, runtime, log, limits, version: VERSION, instance };
-  const server = await openServer(api, { ...config.listen, reflection: config.reflection });
-  let stopping = false;
-  const readiness = (): Readiness => ({
-    ready: !stopping,
+  const api = {
+    ...engine,
+    busy: busyness(),
+    payloads,
+    components,
+    deadlines,
+    runtime,
+    log,
+    limits,
     version: VERSION,
-    parts: {
-      daemon: stopping ? 'stopping' : 'ok',
-      store: 'ok',
-      ...partsOf(engine.delivery.subscriptions, served),
-    },
-  });
-  const health = await openHealth(config.listen.health, readiness);
-  server.setServing(true);
+    instance,
+  };
+  const server = await openServer(api, { ...config.listen, reflection: config.reflection });
+  health.components = () => partsOf(engine.delivery.subscriptions, served);
+  state.daemon = 'ok';
+  showServing = () => server.setServing(state.daemon === 'ok' && state.store === 'ok');
+  showServing();
   log.info({ instance, store: store.description, log_id: logIdentity.logId, position: logIdentity.position }, 'ready');
 
   return {
@@ -86,8 +122,8 @@ export async function startDaemon(
     async stop() {
       const deadlineMs = runtime.monotonicMs() + limits.drainMs;
       const leftMs = () => Math.max(0, deadlineMs - runtime.monotonicMs());
-      stopping = true;
-      server.setServing(false);
+      state.daemon = 'stopping';
+      showServing();
       await engine.drain(leftMs());
       await Promise.race([components.drain(leftMs()), sleep(runtime, leftMs())]);
       engine.close();

@@ -25,7 +25,13 @@ export async function start(options: { config?: string; readyFile?: string }): P
 
   const signalled = firstSignal(log);
   log.info({ version: VERSION, pid: process.pid, file: config.file }, 'starting');
-  const daemon = await startDaemon(config, log).catch((err: Error) => fail(log, err, 'cannot start'));
+  const starting = new AbortController();
+  void signalled.then((signal) => starting.abort(signal));
+  const daemon = await startDaemon(config, log, { signal: starting.signal }).catch((err: unknown) => {
+    if (!starting.signal.aborted || err !== starting.signal.reason) return fail(log, err as Error, 'cannot start');
+    log.info({ signal: err }, 'stopped before it could begin');
+    return process.exit(0);
+  });
   const line = readyLine(daemon.addresses, process.pid, VERSION);
   if (readyFile !== undefined) writeReadyFile(readyFile, line);
   await print(line);

@@ -3,6 +3,7 @@
 import { onAbort } from '../abort.ts';
 import type { Deadline, Deadlines } from '../deadlines.ts';
 import { assert, type DaybookError } from '../errors.ts';
+import { Fifo } from '../fifo.ts';
 import type { Credits, Reply } from '../gen/daybook/v1/component.ts';
 import { TransientMap } from '../transient-map.ts';
 import type { Outbox } from './outbox.ts';
@@ -43,6 +44,8 @@ interface Entry {
   deadline: Deadline | undefined;
   /** Nobody's going matters any more. */
   ignoreAbort: () => void;
+  /** Among those who wait for credit. */
+  ticket: number;
 }
 
 export class WorkLane {
@@ -55,7 +58,7 @@ export class WorkLane {
   readonly #inHand = new TransientMap<string, Entry>();
   readonly #busyKeys = new Set<string>();
   /** For want of credit. */
-  #waiting: Entry[] = [];
+  readonly #waiting = new Fifo<Entry>();
   /** Until the host has answered withdrawn work of the same key. */
   readonly #behind = new Map<string, Entry>();
   #itemsInHand = 0;
@@ -77,7 +80,7 @@ export class WorkLane {
 
   /** Jobs that the host has or will get; withdrawn ones that it has not answered yet are among them. */
   get size(): number {
-    return this.#inHand.size + this.#waiting.length + this.#behind.size;
+    return this.#inHand.size + this.#waiting.size + this.#behind.size;
   }
 
   /** A reply to this work is awaited. */
@@ -101,6 +104,7 @@ export class WorkLane {
           ? undefined
           : this.#deadlines.add(job.deadlineMs, () => this.#withdraw(entry, job.timeout())),
       ignoreAbort: onAbort(job.signal, () => this.#withdraw(entry, job.signal.reason)),
+      ticket: -1,
     };
     this.#schedule(entry);
   }
@@ -132,7 +136,7 @@ export class WorkLane {
     const sent = [...this.#inHand.values()];
     const entries = [...this.#waiting, ...this.#behind.values()];
     this.#inHand.clear();
-    this.#waiting = [];
+    this.#waiting.clear();
     this.#behind.clear();
     this.#busyKeys.clear();
     for (const entry of sent) this.#fail(entry, entry.job.lost?.() ?? error);
@@ -147,8 +151,8 @@ export class WorkLane {
       this.#behind.set(key, entry);
       // The host may never answer that one.
       this.#startClock(entry);
-    } else if (entry.lent || (this.#waiting.length === 0 && this.#hasCredit(entry))) this.#begin(entry);
-    else this.#waiting.push(entry);
+    } else if (entry.lent || (this.#waiting.size === 0 && this.#hasCredit(entry))) this.#begin(entry);
+    else entry.ticket = this.#waiting.push(entry);
   }
 
   #hasCredit({ job }: Entry): boolean {
@@ -192,7 +196,10 @@ export class WorkLane {
       this.#behind.delete(key!);
       this.#schedule(behind);
     }
-    while (this.#waiting.length > 0 && this.#hasCredit(this.#waiting[0]!)) this.#begin(this.#waiting.shift()!);
+    for (let first = this.#waiting.first; first !== undefined && this.#hasCredit(first); first = this.#waiting.first) {
+      this.#waiting.shift();
+      this.#begin(first);
+    }
   }
 
   /** Nobody waits any more. The host is told, and keeps the key until it has answered. */
@@ -202,7 +209,7 @@ export class WorkLane {
     const { workId, key } = entry.job;
     if (this.#inHand.has(workId)) this.#outbox.cancel(workId);
     else if (key !== undefined && this.#behind.get(key) === entry) this.#behind.delete(key);
-    else this.#waiting = this.#waiting.filter((waiting) => waiting !== entry);
+    else this.#waiting.remove(entry.ticket);
   }
 
   #fail(entry: Entry, error: unknown): void {

@@ -3,6 +3,8 @@
 
 import { onAbort } from '../abort.ts';
 import { DaybookError } from '../errors.ts';
+import { Turnover } from '../model/turnover.ts';
+import type { Runtime } from '../runtime.ts';
 
 export interface AdmissionLimits {
   perRootCommands: number;
@@ -13,12 +15,33 @@ export interface AdmissionLimits {
 /** Of the executing limits, kept for what is already under way: calls from inside work, and later reactions. */
 const RESERVED = 0.2;
 
+/** What is expected to take more of the time that a caller has left is refused: what comes too late was work for nothing. */
+const PATIENCE = 0.5;
+
+export interface AdmissionJob {
+  domain: string;
+  bytes: number;
+  /** It belongs to what is under way already: let in to the last. */
+  reserved: boolean;
+  /** By the monotonic clock; Infinity for a caller who has time. */
+  deadlineMs: number;
+  signal: AbortSignal;
+}
+
 interface Waiter {
   resolve: () => void;
 }
 
+/** Of one domain, while anything of it is under way: others are not slow because it is. */
+interface Door {
+  executing: number;
+  readonly turnover: Turnover;
+}
+
 export class Admission {
   readonly #limits: AdmissionLimits;
+  readonly #runtime: Runtime;
+  readonly #doors = new Map<string, Door>();
   /** Present: the root is busy. The list holds those who wait. */
   readonly #busy = new Map<string, Waiter[] | undefined>();
   #executing = 0;
@@ -27,8 +50,9 @@ export class Admission {
   #draining = false;
   #whenIdle: (() => void) | undefined;
 
-  constructor(limits: AdmissionLimits) {
+  constructor(limits: AdmissionLimits, runtime: Runtime) {
     this.#limits = limits;
+    this.#runtime = runtime;
   }
 
   /** Commands that were let in so far. */
@@ -38,14 +62,10 @@ export class Admission {
 
   /**
    * Runs the job when it is its turn for this root. OVERLOADED or SHUTTING_DOWN when it is not let in; the signal's reason when that
-   * aborts before its turn. `reserved` jobs belong to what is under way already: they are let in to the last.
+   * aborts before its turn.
    */
-  async run<T>(
-    streamText: string,
-    job: { bytes: number; reserved: boolean; signal: AbortSignal },
-    execute: () => Promise<T>,
-  ): Promise<T> {
-    this.#admit(streamText, job.bytes, job.reserved);
+  async run<T>(streamText: string, job: AdmissionJob, execute: () => Promise<T>): Promise<T> {
+    const door = this.#admit(streamText, job);
     try {
       await this.#turn(streamText, job.signal);
       try {
@@ -56,6 +76,7 @@ export class Admission {
     } finally {
       this.#executing--;
       this.#executingBytes -= job.bytes;
+      this.#close(door, job);
       if (this.#executing === 0) this.#whenIdle?.();
     }
   }
@@ -69,7 +90,7 @@ export class Admission {
     });
   }
 
-  #admit(streamText: string, bytes: number, reserved: boolean): void {
+  #admit(streamText: string, { domain, bytes, reserved, deadlineMs }: AdmissionJob): Door {
     if (this.#draining && !reserved) {
       throw new DaybookError('SHUTTING_DOWN', 'the daemon is stopping; nothing was stored');
     }
@@ -78,9 +99,26 @@ export class Admission {
     if (this.#executing >= executingCommands * share) throw overloaded('executing_commands', streamText);
     if (this.#executingBytes + bytes > executingBytes * share) throw overloaded('executing_bytes', streamText);
     if ((this.#busy.get(streamText)?.length ?? 0) >= perRootCommands) throw overloaded('per_root_commands', streamText);
+    const now = this.#runtime.monotonicMs();
+    let door = this.#doors.get(domain);
+    if (door === undefined) {
+      door = { executing: 0, turnover: new Turnover(now) };
+      this.#doors.set(domain, door);
+    }
+    const waitMs = door.turnover.waitMs(door.executing, now);
+    if (!reserved && waitMs > (deadlineMs - now) * PATIENCE) throw overloaded('deadline', streamText);
+    door.executing++;
     this.#executing++;
     this.#admitted++;
     this.#executingBytes += bytes;
+    return door;
+  }
+
+  /** What ran out of time does not tell how fast things go. */
+  #close(door: Door, { domain, deadlineMs, signal }: AdmissionJob): void {
+    const now = this.#runtime.monotonicMs();
+    if (!signal.aborted && now < deadlineMs) door.turnover.done(now);
+    if (--door.executing === 0) this.#doors.delete(domain);
   }
 
   #turn(streamText: string, signal: AbortSignal): Promise<void> | undefined {
@@ -113,9 +151,15 @@ export class Admission {
   }
 }
 
+/** Without a stack: there are many of them when there is least time for them. */
 function overloaded(limit: string, about: string): DaybookError {
-  return new DaybookError('OVERLOADED', `${about}: the limit ${limit} is reached; try again later`, {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  const why = limit === 'deadline' ? 'by now its turn would come too late' : `the limit ${limit} is reached`;
+  const error = new DaybookError('OVERLOADED', `${about}: ${why}; try again later`, {
     metadata: { limit },
     retryDelayMs: 100,
   });
+  Error.stackTraceLimit = stackTraceLimit;
+  return error;
 }

@@ -73,7 +73,8 @@ export class BusinessCoordinator {
     const component = await hosts.find(stream.domain); // 2
     const parent = asking.enter(command.workId, text);
     try {
-      const job = { bytes: commandBytes(command), reserved: (parent ?? claim) !== undefined, signal: caller.signal };
+      const reserved = (parent ?? claim) !== undefined;
+      const job = { domain: stream.domain, bytes: commandBytes(command), reserved, ...caller };
       // 3 and 10: the root is this command's from here to the commit.
       return await admission.run(text, job, () => {
         const outcome = this.#outcomeKey(stream, command);
@@ -127,7 +128,8 @@ export class BusinessCoordinator {
         break;
     }
     if (decision.kind === 'rejection') throw rejected(execution.text, decision.rejection, false);
-    histories.committed(stream, text, unit.appends[0]?.pages ?? [], unit.snapshots[0]?.snapshot);
+    const { heldUpTo } = component.needs(stream, text);
+    histories.committed(stream, text, unit.appends[0]?.pages ?? [], unit.snapshots[0]?.snapshot, heldUpTo);
     const book = result.books[0] ?? bookOf(stream, execution.command.cover!.correlationId, [], nextSequence);
     return answer(this.#parts.log, book, result.position + Math.max(0, book.pages.length - 1), false);
   }

@@ -31,11 +31,22 @@ export class Committer {
   readonly #runtime: Runtime;
   readonly #limits: CommitterLimits;
   readonly #onBooks: (books: EventBook[]) => void;
+  readonly #onAway: () => void;
   #waiting: Waiting[] = [];
   #pumping: Promise<void> | undefined;
 
-  /** `onBooks` is called with what was committed, in log order, before the callers learn of it. */
-  constructor(store: EventStore, runtime: Runtime, limits: CommitterLimits, onBooks: (books: EventBook[]) => void) {
+  /**
+   * `onBooks` is called with what was committed, in log order, before the callers learn of it; `onAway` when the store could not be
+   * reached, each time.
+   */
+  constructor(
+    store: EventStore,
+    runtime: Runtime,
+    limits: CommitterLimits,
+    onBooks: (books: EventBook[]) => void,
+    onAway: () => void = () => {},
+  ) {
+    this.#onAway = onAway;
     this.#store = store;
     this.#runtime = runtime;
     this.#limits = limits;
@@ -111,6 +122,7 @@ export class Committer {
         const error = asDaybookError(thrown);
         if (error.reason !== 'STORE_UNAVAILABLE' && error.reason !== 'OUTCOME_UNKNOWN') throw error;
         unknown ||= error.reason === 'OUTCOME_UNKNOWN';
+        this.#onAway();
         const delayMs = retryDelayMs(COMMIT_RETRIES, tries, this.#runtime.random());
         if (delayMs === undefined) {
           if (!unknown || error.reason === 'OUTCOME_UNKNOWN') throw error;

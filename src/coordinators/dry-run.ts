@@ -45,7 +45,8 @@ export class DryRunner {
     const component = await hosts.find(stream.domain);
     const parent = asking.enter(command.workId, text);
     try {
-      const job = { bytes: commandBytes(command), reserved: parent !== undefined, signal: caller.signal };
+      const reserved = parent !== undefined;
+      const job = { domain: stream.domain, bytes: commandBytes(command), reserved, ...caller };
       return await admission.run(text, job, async () => {
         const nextSequence = await nextSequenceAt(reads, stream, asOf);
         const explicit = command.pages[0]!.sequence;

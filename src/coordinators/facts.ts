@@ -76,7 +76,7 @@ export class FactRecorder {
     await hosts.checkKnown(stream.domain);
     const bytes = facts!.pages.reduce((sum, page) => sum + pageBytes(page), 0);
     const recording = { facts: facts!, stream, text, component, caller, claim };
-    return admission.run(text, { bytes, reserved: claim !== undefined, signal: caller.signal }, () =>
+    return admission.run(text, { domain: stream.domain, bytes, reserved: claim !== undefined, ...caller }, () =>
       untilCommitted(text, this.#parts, caller.signal, () => this.#recordOnce(recording)),
     );
   }

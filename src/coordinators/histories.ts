@@ -80,11 +80,20 @@ export class Histories {
     return this.history(stream, { ...nothing, nextSequence, from: nextSequence });
   }
 
-  /** What was committed after the history that `load` gave. */
-  committed(stream: StreamKey, text: string, pages: readonly EventPage[], snapshot: Snapshot | undefined): void {
+  /**
+   * What was committed after the history that `load` gave. A host that keeps states needs nothing again that it holds already, so long
+   * as it is there: the cache has room for the others.
+   */
+  committed(
+    stream: StreamKey,
+    text: string,
+    pages: readonly EventPage[],
+    snapshot: Snapshot | undefined,
+    heldUpTo = 0,
+  ): void {
     // What an upcaster would change is read again, so that everybody sees the same shape.
     if (pages.length > 0 && this.#reads.concerns(stream.domain, pages)) return this.#cache.forget(text);
-    this.#cache.extend(text, pages, pages.length === 0 ? 0 : toMicros(pages[0]!.createdAt!), snapshot);
+    this.#cache.extend(text, pages, pages.length === 0 ? 0 : toMicros(pages[0]!.createdAt!), snapshot, heldUpTo);
   }
 
   /** It is not as the cache has it, or that is not known. */

@@ -69,10 +69,16 @@ export class HotCache {
   }
 
   /**
-   * What was committed after the entry's last event: pages with their sequences, and the snapshot that came with them. Does
-   * nothing when the entry is gone.
+   * What was committed after the entry's last event: pages with their sequences, and the snapshot that came with them. Pages before
+   * `heldUpTo` go: its host has them. Does nothing when the entry is gone.
    */
-  extend(streamText: string, pages: readonly EventPage[], createdAtMicros: number, snapshot?: Snapshot): void {
+  extend(
+    streamText: string,
+    pages: readonly EventPage[],
+    createdAtMicros: number,
+    snapshot?: Snapshot,
+    heldUpTo = 0,
+  ): void {
     const entry = this.#entries.get(streamText);
     if (entry === undefined) return;
     if (pages.length > 0) {
@@ -88,20 +94,30 @@ export class HotCache {
       this.#bytes += bytes;
     }
     if (snapshot !== undefined) this.#replaceSnapshot(entry, snapshot);
+    if (heldUpTo > entry.from) this.#dropTo(entry, Math.min(heldUpTo, entry.nextSequence));
     this.#bound(entry);
   }
 
   /** Pages since the snapshot before stay, because hosts that keep state may lack some of them; older ones go. */
   #replaceSnapshot(entry: Entry, snapshot: Snapshot): void {
-    const drop = Math.max(0, entry.snapshotNext - entry.from);
-    const before = sizeOf(entry.snapshot, entry.pages);
-    entry.pages.splice(0, drop);
-    entry.from += drop;
+    this.#dropTo(entry, entry.snapshotNext);
+    const change =
+      payloadBytes(snapshot.state) - (entry.snapshot === undefined ? 0 : payloadBytes(entry.snapshot.state));
     entry.snapshot = compactSnapshot(snapshot);
     entry.snapshotNext = snapshot.sequence + 1;
-    const change = sizeOf(snapshot, entry.pages) - before;
     entry.bytes += change;
     this.#bytes += change;
+  }
+
+  /** Pages before the sequence go. */
+  #dropTo(entry: Entry, sequence: number): void {
+    const drop = sequence - entry.from;
+    if (drop <= 0) return;
+    let bytes = 0;
+    for (const page of entry.pages.splice(0, drop)) bytes += keptBytes(page);
+    entry.from += drop;
+    entry.bytes -= bytes;
+    this.#bytes -= bytes;
   }
 
   forget(streamText: string): void {

@@ -60,7 +60,7 @@ export class Ingest {
     const stream = this.#check(book);
     const text = streamText(stream);
     const bytes = book.pages.reduce((sum, page) => sum + page.event!.value.length, 0);
-    return admission.run(text, { bytes, reserved: false, signal: caller.signal }, () =>
+    return admission.run(text, { domain: stream.domain, bytes, reserved: false, ...caller }, () =>
       untilCommitted(text, { ...this.#parts, limits }, caller.signal, () => this.#appendOnce(book, stream, text)),
     );
   }

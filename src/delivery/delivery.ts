@@ -20,6 +20,7 @@ import type { Partition } from './partition.ts';
 import type { DeliveryLimits } from './parts.ts';
 import { Rebuild } from './rebuild.ts';
 import { Subscription, type SubscriptionParts, type TakenPartition } from './subscription.ts';
+import { readStubbornly } from './units.ts';
 
 export interface DeliveryOptions extends Omit<DispatchParts, 'storeClock' | 'limits'> {
   tail: LogTail;
@@ -34,6 +35,8 @@ export interface DeliveryOptions extends Omit<DispatchParts, 'storeClock' | 'lim
   commands: () => number;
   /** Domains that this daemon decides for now. */
   domains: () => readonly string[];
+  /** Why the store cannot be used; `undefined`: it can again. */
+  onStore: (fault: string | undefined) => void;
 }
 
 /** After a partition was given up, before it is taken again. */
@@ -71,6 +74,7 @@ export class Delivery {
       log,
       describe: () => describeInstance(this.#describe()),
       onHeartbeat: (rows) => this.#heartbeat(rows),
+      onStore: (fault) => options.onStore(fault),
     });
     const storeClock = this.#leases.storeClock;
     this.#parts = {
@@ -97,10 +101,10 @@ export class Delivery {
     });
   }
 
-  /** Rejects when the store is away. */
-  async start(): Promise<void> {
-    await this.#leases.start();
-    await this.#reconcile();
+  /** Waits for a store that is away. Throws the signal's reason. */
+  async start(signal: AbortSignal): Promise<void> {
+    await readStubbornly(this.#options, signal, () => this.#leases.start());
+    await readStubbornly(this.#options, signal, () => this.#reconcile());
   }
 
   /** Ends what is in hand, within the time, and gives every lease back. */
@@ -123,6 +127,11 @@ export class Delivery {
   }
 
   readonly storeClock = (): number => this.#leases.storeClock();
+
+  /** Somebody could not reach the store: asks it now, unless it is known to be away. */
+  lookAtStore(): void {
+    if (this.#leases.storeFault === undefined) void this.#leases.renew();
+  }
 
   get sagas(): SagaCoordinator {
     return this.#sagas;

@@ -1,6 +1,7 @@
 // That this daemon is there: one heartbeat for all its leases, by the store's clock. Between two of them it knows by its own monotonic
 // clock whether the others may have given it up already.
 
+import { asDaybookError, DaybookError } from '../errors.ts';
 import { retryDelayMs } from '../model/retry.ts';
 import type { Runtime, Timer } from '../runtime.ts';
 import type { DeliveryStore, InstanceRow } from '../store.ts';
@@ -20,6 +21,8 @@ export interface LeasesOptions {
   describe: () => Uint8Array;
   /** After each heartbeat, with all that are there. */
   onHeartbeat: (instances: readonly InstanceRow[]) => void;
+  /** Why the store cannot be used; `undefined`: it can again. Only when that has changed. */
+  onStore: (fault: string | undefined) => void;
 }
 
 export class Leases {
@@ -32,6 +35,7 @@ export class Leases {
   /** The store's clock is known. */
   #beaten = false;
   #failures = 0;
+  #fault: string | undefined;
   #stopped = false;
   #beating: Promise<void> | undefined;
 
@@ -47,6 +51,11 @@ export class Leases {
   /** Nobody else has taken over what this daemon holds. */
   get valid(): boolean {
     return this.#options.runtime.monotonicMs() < this.#validUntilMs;
+  }
+
+  /** Why the store cannot be used, as the last heartbeat found. */
+  get storeFault(): string | undefined {
+    return this.#fault;
   }
 
   /** Rejects when the store is away: there is nothing to begin with. */
@@ -91,8 +100,9 @@ export class Leases {
     const sentMs = runtime.monotonicMs();
     let delayMs = leaseMs / 4;
     try {
-      const rows = await store.heartbeat(instance, describe(), leaseMs);
+      const rows = await this.#inTime(store.heartbeat(instance, describe(), leaseMs));
       this.#failures = 0;
+      this.#found(undefined);
       this.#validUntilMs = sentMs + leaseMs - Math.min(MARGIN_MS, leaseMs / 4);
       const own = rows.find((row) => row.instance === instance)!;
       this.#adjust(own.heartbeatAtMicros, sentMs, runtime.monotonicMs());
@@ -100,9 +110,31 @@ export class Leases {
     } catch (error) {
       delayMs = retryDelayMs(AWAY, ++this.#failures, runtime.random())!;
       log.warn({ err: error }, 'the heartbeat could not be stored; trying again');
+      this.#found(asDaybookError(error).message);
       throw error;
     } finally {
       if (!this.#stopped) this.#timer = runtime.after(delayMs, () => void this.#beat().catch(() => {}));
+    }
+  }
+
+  #found(fault: string | undefined): void {
+    if (fault === this.#fault) return;
+    this.#fault = fault;
+    this.#options.onStore(fault);
+  }
+
+  /** A store that says nothing is away as well. Whatever it says later does not count: the next heartbeat does. */
+  async #inTime<T>(call: Promise<T>): Promise<T> {
+    const { runtime, leaseMs } = this.#options;
+    const late = Promise.withResolvers<never>();
+    const limitMs = leaseMs / 2;
+    const timer = runtime.after(limitMs, () =>
+      late.reject(new DaybookError('STORE_UNAVAILABLE', `the store has not answered for ${limitMs / 1000} s`)),
+    );
+    try {
+      return await Promise.race([call, late.promise]);
+    } finally {
+      timer.cancel();
     }
   }
 }

@@ -31,10 +31,14 @@ export interface GatewayParts extends CallParts {
   query: QueryCoordinator;
   deadlines: Deadlines;
   logIdentity: LogIdentity;
+  /** This process has had no time left, lately. */
+  busy: () => boolean;
 }
 
 /** Commands of one pipelined stream in hand; then the daemon stops reading from it. */
 const PIPELINE_WINDOW = 2048;
+/** Of a stream from which something was refused, while the process is busy. */
+const REST_MS = 250;
 /** A message takes no further result beyond this. */
 const FRAME_BYTES = 512 * 1024;
 const STREAM_TIME_MAX_MS = 86_400_000;
@@ -186,6 +190,7 @@ class Pipeline {
   #resultsBytes = 0;
   #ended = false;
   #full = false;
+  #resting = false;
 
   constructor(parts: GatewayParts, call: ServerDuplexStream<PipelinedCommands | Refused, PipelinedResults>) {
     this.#parts = parts;
@@ -216,6 +221,22 @@ class Pipeline {
     }
     for (const item of frame.commands) this.#execute(item);
     if (this.#inHand.size >= PIPELINE_WINDOW) this.#call.pause();
+  }
+
+  /** While this process has no time left, refusing takes it from those who were let in: the stream is read again a little later. */
+  #rest(): void {
+    if (this.#resting || !this.#parts.busy()) return;
+    this.#resting = true;
+    this.#call.pause();
+    this.#parts.runtime.after(REST_MS, () => {
+      this.#resting = false;
+      this.#readOn();
+    });
+  }
+
+  #readOn(): void {
+    if (this.#resting || this.#full || this.#inHand.size >= PIPELINE_WINDOW / 2 || !this.#call.isPaused()) return;
+    this.#call.resume();
   }
 
   #execute(item: PipelinedCommand): void {
@@ -250,7 +271,8 @@ class Pipeline {
   #finish(id: number, result: PipelinedResult['result']): void {
     this.#inHand.delete(id);
     this.#answer({ id, result });
-    if (this.#inHand.size < PIPELINE_WINDOW / 2 && !this.#full && this.#call.isPaused()) this.#call.resume();
+    if (result?.$case === 'error' && result.value.reason === 'OVERLOADED') this.#rest();
+    this.#readOn();
   }
 
   #fail(id: number, error: DaybookError): void {
@@ -293,7 +315,7 @@ class Pipeline {
     void writable(this.#call).then(() => {
       this.#full = false;
       this.#flush();
-      if (!this.#full && this.#inHand.size < PIPELINE_WINDOW) this.#call.resume();
+      this.#readOn();
     });
   }
 

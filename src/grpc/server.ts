@@ -40,6 +40,7 @@ import { type PayloadsParts, payloadsService } from './payloads.ts';
 import { type PositionsParts, positionsService } from './positions.ts';
 import { type ProjectionsServiceParts, projectionsService } from './projections.ts';
 import { eventStreamService, type QueryServiceParts, queryService } from './query.ts';
+import { addReflection } from './reflection.ts';
 
 export type ServerParts = BusinessServiceParts &
   QueryServiceParts &
@@ -95,11 +96,7 @@ export async function openServer(
   }
   const names = ['', ...services.map(([service]) => service.fullName)];
   const health = addHealth(server, closing.signal, names);
-  if (listen.reflection) {
-    // Loads a library that nothing else needs at the start.
-    const { addReflection } = await import('./reflection.ts');
-    await addReflection(server, [...names.slice(1), 'grpc.health.v1.Health']);
-  }
+  if (listen.reflection) addReflection(server, [...names.slice(1), 'grpc.health.v1.Health'], parts.log);
 
   const { address } = listen;
   const port = address && (await bind(server, hostPort(address.host, address.port)));

@@ -1,18 +1,9 @@
-// Checks what senders were told against what is in the database file. Shares no code with the daemon: it reads the tables
-// with SQL of its own, beside the running daemon.
+// Checks what senders were told against what is in the database. Shares no code with the daemon: it reads the tables by itself,
+// beside the running daemons.
 
-import { DatabaseSync } from 'node:sqlite';
 import type { Entry } from './ledger.ts';
-import type { Sent } from './load.ts';
-
-interface EventRow {
-  position: number;
-  stream: number;
-  sequence: number;
-  unit_id: Uint8Array;
-  created_at: number;
-  payload: Uint8Array;
-}
+import type { Answer, Sent } from './load.ts';
+import type { EventRow, Tables } from './tables.ts';
 
 interface Stored {
   unit: string;
@@ -30,59 +21,38 @@ export class Auditor {
   readonly faults: string[] = [];
   /** Everything at or below was read. */
   position = 0;
-  readonly #path: string;
-  readonly #streams = new Map<number, Stream>();
+  readonly #tables: Tables;
+  readonly #streams = new Map<string, Stream>();
   /** By number of the command. */
   readonly #stored = new Map<number, Stored>();
   /** Commands below have been compared with the log. */
   #compared = 0;
 
-  constructor(path: string) {
-    this.#path = path;
+  constructor(tables: Tables) {
+    this.#tables = tables;
   }
 
   /** Reads what is new. Whatever was answered before the call must be there. */
-  audit(sent: readonly Sent[]): void {
-    this.#read((db) => {
-      // One transaction: the head that is compared is the one of the events that are read.
-      db.exec('BEGIN');
-      const statement = db.prepare(
-        'SELECT position, stream, sequence, unit_id, created_at, payload FROM events WHERE position > ? ORDER BY position',
-      );
-      for (const row of statement.iterate(this.position)) this.#take(row as unknown as EventRow);
-      const { last_position } = db.prepare('SELECT last_position FROM log').get() as { last_position: number };
-      if (last_position !== this.position)
-        this.#fault(`the log's head says ${last_position}, its events end at ${this.position}`);
-      for (const row of db.prepare('SELECT id, next_sequence FROM streams').iterate()) {
-        const { id, next_sequence } = row as { id: number; next_sequence: number };
-        const next = this.#streams.get(id)?.next ?? 0;
-        if (next !== next_sequence)
-          this.#fault(`stream ${id}: its head says ${next_sequence}, its events end at ${next}`);
-      }
-      db.exec('COMMIT');
-    });
-    this.#compare(sent);
+  async audit(sent: readonly Sent[]): Promise<void> {
+    const answered = sent.map(({ answer }) => answer);
+    const { events, last, nexts } = await this.#tables.read(this.position);
+    for (const row of events) this.#take(row);
+    if (last !== this.position) this.#fault(`the log's head says ${last}, its events end at ${this.position}`);
+    for (const [stream, next] of nexts ?? []) {
+      const found = this.#streams.get(stream)?.next ?? 0;
+      if (found !== next) this.#fault(`stream ${stream}: its head says ${next}, its events end at ${found}`);
+    }
+    this.#compare(sent, answered);
   }
 
   /** Of the log and of what is remembered under keys: nothing was added as long as it is the same. */
-  head(): { position: number; outcomes: number } {
-    return this.#read((db) => ({
-      position: (db.prepare('SELECT max(position) AS n FROM events').get() as { n: number | null }).n ?? 0,
-      outcomes: (db.prepare('SELECT count(*) AS n FROM outcomes').get() as { n: number }).n,
-    }));
+  async head(): Promise<{ position: number; outcomes: number }> {
+    const { last } = await this.#tables.read(this.position);
+    return { position: last, outcomes: await this.#tables.count('outcomes') };
   }
 
   get streams(): number {
     return this.#streams.size;
-  }
-
-  #read<T>(look: (db: DatabaseSync) => T): T {
-    const db = new DatabaseSync(this.#path, { readOnly: true, timeout: 5000 });
-    try {
-      return look(db);
-    } finally {
-      db.close();
-    }
   }
 
   #take(row: EventRow): void {
@@ -118,10 +88,12 @@ export class Auditor {
     stored.positions.push(row.position);
   }
 
-  #compare(sent: readonly Sent[]): void {
+  /** `answered`: before the log was read. */
+  #compare(sent: readonly Sent[], answered: readonly (Answer | undefined)[]): void {
     let compared = this.#compared;
-    for (let i = compared; i < sent.length; i++) {
-      const { number, parts, answer } = sent[i]!;
+    for (let i = compared; i < answered.length; i++) {
+      const { number, parts } = sent[i]!;
+      const answer = answered[i];
       const stored = this.#stored.get(number);
       if (stored !== undefined && stored.positions.length !== parts)
         this.#fault(`command ${number}: ${stored.positions.length} of its ${parts} events are in the log`);

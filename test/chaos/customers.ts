@@ -2,7 +2,7 @@
 // again with its key until it is.
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Any, type Client, type Command, DaybookError, pack, Rejected, rootOf } from '@daybook/client';
+import { type Any, type Client, type Command, pack, Rejected, rootOf } from '@daybook/client';
 import {
   AddItem,
   ConfirmOrder,
@@ -11,6 +11,7 @@ import {
   ReceiveStock,
 } from '../../examples/shop/gen/shop/v1/shop.ts';
 import { type Random, seeded } from '../support/random.ts';
+import { REPEATED, reasonOf } from './load.ts';
 
 export interface Ordered {
   orderNo: string;
@@ -34,14 +35,15 @@ export class Customers {
   readonly repeats = new Map<string, number>();
   readonly faults: string[] = [];
   answered = 0;
-  readonly #client: Client;
+  readonly #clients: readonly Client[];
   readonly #seed: number;
   readonly #random: Random;
   #stopping = false;
   #workers: Promise<void>[] = [];
 
-  constructor(client: Client, seed: number) {
-    this.#client = client;
+  /** A client for each daemon. */
+  constructor(clients: readonly Client[], seed: number) {
+    this.#clients = clients;
     this.#seed = seed;
     this.#random = seeded(seed);
   }
@@ -131,7 +133,8 @@ export class Customers {
     };
     for (;;) {
       try {
-        await this.#client.execute(command);
+        const client = this.#clients[Math.floor(Math.random() * this.#clients.length)]!;
+        await client.execute(command);
         this.answered++;
         return 'accepted';
       } catch (error) {
@@ -139,7 +142,7 @@ export class Customers {
           this.answered++;
           return error.rejectionCode;
         }
-        const reason = error instanceof DaybookError ? error.reason : 'no DaybookError';
+        const reason = reasonOf(error);
         if (!REPEATED.has(reason)) {
           this.faults.push(`${key} failed: ${reason}: ${error instanceof Error ? error.stack : error}`);
           return 'failed';
@@ -150,14 +153,3 @@ export class Customers {
     }
   }
 }
-
-/** What may come of a daemon or a host that is killed. Everything else would be a fault of its own. */
-const REPEATED: ReadonlySet<string> = new Set([
-  'UNREACHABLE',
-  'COMPONENT_UNAVAILABLE',
-  'CONTENTION',
-  'STORE_UNAVAILABLE',
-  'OUTCOME_UNKNOWN',
-  'OVERLOADED',
-  'SHUTTING_DOWN',
-]);

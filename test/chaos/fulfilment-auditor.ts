@@ -1,7 +1,6 @@
-// Checks from the database file alone what became of the orders. Shares no code with the daemon and no rule with the shop: it reads the
-// tables with SQL of its own, and knows the shop's messages only.
+// Checks from the database alone what became of the orders. Shares no code with the daemon and no rule with the shop: it reads the
+// tables by itself, and knows the shop's messages only.
 
-import { DatabaseSync } from 'node:sqlite';
 import type { MessageType } from '@daybook/client';
 import {
   OrderCancelled,
@@ -14,18 +13,8 @@ import {
   StockReserved,
 } from '../../examples/shop/gen/shop/v1/shop.ts';
 import type { Ordered } from './customers.ts';
+import type { EventRow, Tables } from './tables.ts';
 import type { Counted } from './witness.ts';
-
-interface EventRow {
-  position: number;
-  domain: string;
-  root: Uint8Array;
-  sequence: number;
-  unit_id: Uint8Array;
-  type_url: string;
-  origin: string | null;
-  payload: Uint8Array;
-}
 
 interface Origin {
   component?: string;
@@ -66,46 +55,37 @@ export class FulfilmentAuditor {
   readonly faults: string[] = [];
   /** Everything at or below was read. */
   position = 0;
-  readonly #path: string;
+  readonly #tables: Tables;
   /** By `domain/root`. */
   readonly #streams = new Map<string, Event[]>();
   readonly #articles = new Map<string, Article>();
   /** What a component did because of what: the unit that holds it. */
   readonly #effects = new Map<string, string>();
 
-  constructor(path: string) {
-    this.#path = path;
+  constructor(tables: Tables) {
+    this.#tables = tables;
   }
 
   /** Reads what is new, and checks what must be so at any time. */
-  read(): void {
-    const rows = this.#query(
-      `SELECT position, domain, root, sequence, unit_id, type_url, origin, payload
-       FROM events JOIN streams ON streams.id = events.stream WHERE position > ? ORDER BY position`,
-      this.position,
-    );
-    for (const row of rows) this.#take(row as unknown as EventRow);
+  async read(): Promise<void> {
+    const { events } = await this.#tables.read(this.position);
+    for (const row of events) this.#take(row);
   }
 
   /** Sentences about what is still to be done; none: everything has settled. */
-  open(): string[] {
-    const [{ last }] = this.#query('SELECT last_position AS last FROM log') as [{ last: number }];
-    const counts = ['outbox', 'parked', 'timers', 'done'].map((table) => {
-      const [{ n }] = this.#query(`SELECT count(*) AS n FROM ${table}`) as [{ n: number }];
-      return [`rows in ${table}`, n] as const;
-    });
-    const [{ behind }] = this.#query('SELECT count(*) AS behind FROM cursors WHERE position < ?', last) as [
-      { behind: number },
-    ];
-    return [...counts, ['cursors behind the log', behind] as const]
-      .filter(([, n]) => n > 0)
-      .map(([what, n]) => `${n} ${what}`);
+  async open(): Promise<string[]> {
+    const { last } = await this.#tables.read(this.position);
+    const left: [string, number][] = [];
+    for (const table of ['outbox', 'parked', 'timers', 'done'] as const)
+      left.push([`rows in ${table}`, await this.#tables.count(table)]);
+    left.push(['cursors behind the log', await this.#tables.cursorsBehind(last)]);
+    return left.filter(([, n]) => n > 0).map(([what, n]) => `${n} ${what}`);
   }
 
   /** When everything has settled. Also compares with what the customers were told. */
-  settled(told: readonly Ordered[]): Figures {
-    this.read();
-    for (const sentence of this.open()) this.#fault(`left over: ${sentence}`);
+  async settled(told: readonly Ordered[]): Promise<Figures> {
+    await this.read();
+    for (const sentence of await this.open()) this.#fault(`left over: ${sentence}`);
     const expected = new Map(told.map((ordered) => [ordered.orderNo, ordered]));
     const figures = {
       events: this.position,
@@ -140,17 +120,8 @@ export class FulfilmentAuditor {
         figures.releases += released.length;
       }
     }
-    this.#readModels(statuses);
+    await this.#readModels(statuses);
     return figures;
-  }
-
-  #query(sql: string, ...values: number[]): Record<string, unknown>[] {
-    const db = new DatabaseSync(this.#path, { readOnly: true, timeout: 5000 });
-    try {
-      return db.prepare(sql).all(...values);
-    } finally {
-      db.close();
-    }
   }
 
   #take(row: EventRow): void {
@@ -290,11 +261,8 @@ export class FulfilmentAuditor {
   }
 
   /** Rows are sums: an event that was handled twice, or not at all, shows in them. */
-  #readModels(statuses: ReadonlyMap<string, string>): void {
-    const rows = this.#query('SELECT projector, payload FROM projections') as {
-      projector: string;
-      payload: Uint8Array;
-    }[];
+  async #readModels(statuses: ReadonlyMap<string, string>): Promise<void> {
+    const rows = await this.#tables.projections();
     const confirmations = this.#confirmations();
     const of = (projector: string) => rows.filter((row) => row.projector === projector);
     const summaries = of('order-summary').map(({ payload }) => OrderSummary.decode(payload));

@@ -32,7 +32,7 @@ export interface Sent {
   answer: Answer | undefined;
 }
 
-/** One of the ways to send commands. */
+/** One of the ways to send commands, to one of the daemons. */
 interface Way {
   send(command: Command): Promise<CommandResponse>;
   close(): Promise<void>;
@@ -54,7 +54,7 @@ export class Load {
   readonly faults: string[] = [];
   answered = 0;
   readonly #options: LoadOptions;
-  readonly #client: Client;
+  readonly #clients: readonly Client[];
   readonly #random: Random;
   /** By aggregate: the next sequence as the newest answer told it. */
   readonly #seen = new Map<number, number>();
@@ -62,16 +62,19 @@ export class Load {
   readonly #ways: Way[] = [];
   readonly #workers: Promise<void>[] = [];
 
-  constructor(client: Client, options: LoadOptions) {
-    this.#client = client;
+  /** A client for each daemon. */
+  constructor(clients: readonly Client[], options: LoadOptions) {
+    this.#clients = clients;
     this.#options = options;
     this.#random = seeded(options.seed);
   }
 
   start(): void {
     const { pipelines, perPipeline, unary } = this.#options;
-    for (let i = 0; i < pipelines; i++) this.#employ(perPipeline, pipelined(this.#client));
-    this.#employ(unary, oneByOne(this.#client));
+    const client = (n: number) => this.#clients[n % this.#clients.length]!;
+    const waysOfEach = Math.max(pipelines, this.#clients.length);
+    for (let i = 0; i < waysOfEach; i++) this.#employ((perPipeline * pipelines) / waysOfEach, pipelined(client(i)));
+    for (let i = 0; i < this.#clients.length; i++) this.#employ(unary / this.#clients.length, oneByOne(client(i)));
   }
 
   /** Resolves when every command that was begun is answered. */
@@ -83,7 +86,8 @@ export class Load {
 
   /** Sends every command once more; each must be told what it was told before. */
   async repeatAll(atOnce: number): Promise<{ duplicates: number; conflicts: number }> {
-    const way = pipelined(this.#client);
+    const way = pipelined(this.#clients[0]!);
+    this.#ways.splice(0, this.#ways.length, way);
     const counts = { duplicates: 0, conflicts: 0 };
     let next = 0;
     const worker = async () => {
@@ -126,8 +130,9 @@ export class Load {
   }
 
   /** `undefined`: a failure that no repeat can mend; it is among the faults. */
-  async #untilAnswered(sent: Sent, way: Way): Promise<Answer | undefined> {
-    for (;;) {
+  async #untilAnswered(sent: Sent, first: Way): Promise<Answer | undefined> {
+    let pauseMs = 20;
+    for (let way = first; ; way = this.#ways[Math.floor(Math.random() * this.#ways.length)]!) {
       try {
         const response = await way.send(sent.command);
         this.#seen.set(aggregateOf(sent), response.events!.nextSequence);
@@ -135,13 +140,14 @@ export class Load {
       } catch (error) {
         const answer = refusalOf(error);
         if (answer !== undefined) return answer;
-        const reason = error instanceof DaybookError ? error.reason : 'no DaybookError';
+        const reason = reasonOf(error);
         if (!REPEATED.has(reason)) {
           this.#fault(sent, `failed: ${reason}: ${error instanceof Error ? error.stack : error}`);
           return undefined;
         }
         this.repeats.set(reason, (this.repeats.get(reason) ?? 0) + 1);
-        await sleep(20 + 60 * Math.random());
+        await sleep(pauseMs * (1 + Math.random()));
+        pauseMs = Math.min(PAUSE_MAX_MS, pauseMs * 2);
       }
     }
   }
@@ -173,8 +179,8 @@ export class Load {
   }
 }
 
-/** What may come of a daemon that is killed. Everything else would be a fault of its own. */
-const REPEATED: ReadonlySet<string> = new Set([
+/** What may come of a daemon, a host or a database that goes away. Everything else would be a fault of its own. */
+export const REPEATED: ReadonlySet<string> = new Set([
   'UNREACHABLE',
   'PIPELINE_BROKEN',
   'COMPONENT_UNAVAILABLE',
@@ -183,7 +189,20 @@ const REPEATED: ReadonlySet<string> = new Set([
   'OUTCOME_UNKNOWN',
   'OVERLOADED',
   'SHUTTING_DOWN',
+  'DEADLINE_EXCEEDED',
+  'COMPONENT_TIMEOUT',
+  'NO_ANSWER',
 ]);
+
+/** Between two tries of one command: hundreds of senders must not keep a machine busy on which a daemon starts. */
+const PAUSE_MAX_MS = 300;
+/** Of one try. A daemon that stands still says nothing: somebody else is asked then. */
+const TRY_MS = 5000;
+
+export function reasonOf(error: unknown): string {
+  if (error instanceof DaybookError) return error.reason;
+  return error instanceof Error && error.name === 'TimeoutError' ? 'NO_ANSWER' : 'no DaybookError';
+}
 
 function aggregateOf(sent: Sent): number {
   return Number(sent.command.idempotencyKey!.split('/')[2]);
@@ -200,7 +219,7 @@ function amountsOf(random: Random): number[] {
 }
 
 function oneByOne(client: Client): Way {
-  return { send: (command) => client.execute(command), close: () => Promise.resolve() };
+  return { send: (command) => client.execute(command, { timeoutMs: TRY_MS }), close: () => Promise.resolve() };
 }
 
 /** A pipeline that is made anew whenever it broke. */
@@ -210,7 +229,7 @@ function pipelined(client: Client): Way {
     async send(command) {
       const mine = pipeline;
       try {
-        return await mine.send(command);
+        return await mine.send(command, { timeoutMs: TRY_MS, signal: AbortSignal.timeout(TRY_MS + 500) });
       } catch (error) {
         const broken = error instanceof DaybookError && error.reason === 'PIPELINE_BROKEN';
         if (broken && mine === pipeline) pipeline = client.pipeline();

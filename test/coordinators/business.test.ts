@@ -47,7 +47,7 @@ async function coordinator(
   published: EventBook[],
 ) {
   const reads = new UpcastingReads(store, components);
-  const admission = new Admission(limits);
+  const admission = new Admission(limits, runtime);
   const business = new BusinessCoordinator({
     admission,
     hosts: new Hosts(components, store),

@@ -153,6 +153,23 @@ describe('what was committed', () => {
     assert.deepEqual([hot.from, hot.nextSequence], [5, 7]);
   });
 
+  test('what the host holds already makes room', () => {
+    const cache = new HotCache(ROOMY);
+    cache.put('a', history(3));
+    const before = cache.bytes;
+    cache.extend('a', pages(3, 2), 1, undefined, 3);
+    const hot = cache.get('a')!;
+    checkEntry(hot);
+    assert.deepEqual(sequences(hot), [3, 4]);
+    assert.equal(cache.bytes, before - PAGE);
+    // What it holds beyond, and what is gone, changes nothing.
+    cache.extend('a', pages(5, 1), 1, undefined, 2);
+    assert.deepEqual(sequences(cache.get('a')), [3, 4, 5]);
+    cache.extend('a', [], 1, undefined, 99);
+    checkEntry(cache.get('a')!);
+    assert.deepEqual(sequences(cache.get('a')), []);
+  });
+
   test('a snapshot replaces the one before; pages since that one stay, for hosts that keep state', () => {
     const cache = new HotCache(ROOMY);
     cache.put('a', history(3));

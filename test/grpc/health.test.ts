@@ -13,16 +13,12 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { type FileDescriptorProto, FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
 import {
   type ClientDuplexStream,
-  type ClientReadableStream,
   credentials,
   loadPackageDefinition,
-  makeGenericClientConstructor,
   type ServiceClientConstructor,
-  type ServiceError,
   status,
 } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
-import { service as healthDefinition } from 'grpc-health-check';
 import type { PipelinedCommands, PipelinedResults } from '../../src/gen/daybook/v1/gateway.ts';
 import type { CommandResponse } from '../../src/model/book.ts';
 import { any, command, newRoot } from '../support/books.ts';
@@ -30,37 +26,10 @@ import { runCli, startDaemonProcess } from '../support/cli.ts';
 import { TestClient, type TestDaemon, testDaemon } from '../support/daemon.ts';
 import { eventually } from '../support/eventually.ts';
 import { hostAccount, introduce, nextWork } from '../support/hosting.ts';
+import { healthClient } from '../support/probes.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'daybook-health-'));
 after(() => rmSync(folder, { recursive: true }));
-
-type Health = { status: string };
-
-/** As any client of grpc.health.v1 does it. */
-function healthClient(address: string) {
-  const Client = makeGenericClientConstructor(healthDefinition as never, 'Health');
-  const client = new Client(address, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
-  return {
-    check: (service = '') =>
-      new Promise<string>((resolve, reject) => {
-        client.check!({ service }, (error: ServiceError | null, response: Health) =>
-          error === null ? resolve(response.status) : reject(error),
-        );
-      }),
-    watch() {
-      const seen: string[] = [];
-      let ended = false;
-      const stream = client.watch!({ service: '' }) as unknown as ClientReadableStream<Health>;
-      stream.on('data', ({ status }: Health) => seen.push(status));
-      stream.on('error', () => {});
-      stream.on('end', () => {
-        ended = true;
-      });
-      return { seen, cancel: () => stream.cancel(), ended: () => ended };
-    },
-    close: () => client.close(),
-  };
-}
 
 /** The HTTP status and the body. */
 async function probe({ daemon }: TestDaemon, path: string, method = 'GET'): Promise<[number, Record<string, unknown>]> {

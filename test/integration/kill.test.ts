@@ -9,15 +9,16 @@ import { promisify } from 'node:util';
 import { Auditor } from '../chaos/auditor.ts';
 import type { Entry } from '../chaos/ledger.ts';
 import type { Answer, Sent } from '../chaos/load.ts';
+import { sqliteTables } from '../chaos/tables.ts';
 
-const SCRIPT = join(import.meta.dirname, '../chaos/kill.ts');
+const SCRIPT = join(import.meta.dirname, '../chaos/chaos.ts');
 
 test('kill -9 under load: every acknowledged command is there once, and a repeat changes nothing', async (t) => {
-  const { stdout } = await promisify(execFile)(process.execPath, [SCRIPT, '--kills', '5']);
+  const { stdout } = await promisify(execFile)(process.execPath, [SCRIPT, '--store', 'sqlite', '--times', '5']);
   t.diagnostic(stdout.split('\n')[0]!);
   const summary = JSON.parse(stdout.trimEnd().split('\n').at(-1)!);
   assert.equal(summary.faults, 0);
-  assert.equal(summary.kills, 5);
+  assert.deepEqual(summary.done, { kill: 5 });
   // All kinds of answers, or the run proves less than it says.
   for (const kind of ['accepted', 'empty', 'rejected', 'conflicts', 'events']) assert(summary[kind] > 0, stdout);
   const { duplicates, conflicts } = summary.repeated_at_end;
@@ -57,12 +58,14 @@ describe('the auditor finds what is planted:', () => {
     const db = new DatabaseSync(path);
     db.exec(`
       CREATE TABLE log (last_position INTEGER);
-      CREATE TABLE streams (id INTEGER, next_sequence INTEGER);
-      CREATE TABLE events (position INTEGER, stream INTEGER, sequence INTEGER, unit_id BLOB, created_at INTEGER, payload BLOB);
+      CREATE TABLE streams (id INTEGER, domain TEXT, root BLOB, next_sequence INTEGER);
+      CREATE TABLE events (position INTEGER, stream INTEGER, sequence INTEGER, unit_id BLOB, created_at INTEGER,
+        type_url TEXT, origin TEXT, payload BLOB);
     `);
     db.prepare('INSERT INTO log VALUES (?)').run(last);
-    for (const [id, next] of Object.entries(heads)) db.prepare('INSERT INTO streams VALUES (?, ?)').run(id, next);
-    const insert = db.prepare('INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)');
+    for (const [id, next] of Object.entries(heads))
+      db.prepare(`INSERT INTO streams VALUES (?, '', '', ?)`).run(id, next);
+    const insert = db.prepare(`INSERT INTO events VALUES (?, ?, ?, ?, ?, '', NULL, ?)`);
     for (const { position, stream, sequence, unit, entry } of events) {
       insert.run(position, stream, sequence, Uint8Array.of(unit), position, Buffer.from(JSON.stringify(entry)));
     }
@@ -75,54 +78,62 @@ describe('the auditor finds what is planted:', () => {
   }
 
   /** What it says of a database with these rows, after these answers. */
-  function audit(events: ReturnType<typeof rows>, told: (Answer | undefined)[], heads = { 1: 3, 2: 1 }, last = 4) {
-    const auditor = new Auditor(database(events, heads, last));
-    auditor.audit(sent(told));
+  async function audit(
+    events: ReturnType<typeof rows>,
+    told: (Answer | undefined)[],
+    heads = { 1: 3, 2: 1 },
+    last = 4,
+  ) {
+    const auditor = new Auditor(sqliteTables(database(events, heads, last)));
+    await auditor.audit(sent(told));
     return auditor.faults.join('; ');
   }
 
-  test('nothing in a log that is right, whether the last command was answered or not', () => {
-    assert.equal(audit(rows(), answers), '');
-    assert.equal(audit(rows(), [...answers.slice(0, 2), undefined]), '');
+  test('nothing in a log that is right, whether the last command was answered or not', async () => {
+    assert.equal(await audit(rows(), answers), '');
+    assert.equal(await audit(rows(), [...answers.slice(0, 2), undefined]), '');
   });
 
-  test('an acknowledged command that is not there', () => {
-    const faults = audit(rows().slice(0, 3), answers, { 1: 2, 2: 1 }, 3);
+  test('an acknowledged command that is not there', async () => {
+    const faults = await audit(rows().slice(0, 3), answers, { 1: 2, 2: 1 }, 3);
     assert.equal(faults, 'command 1: acknowledged at positions [4], in the log at [], with sequences [2] and []');
   });
 
-  test('a command that is there twice', () => {
+  test('a command that is there twice', async () => {
     const twice = { ...rows()[2]!, position: 5, sequence: 1, unit: 9 };
-    assert.match(audit([...rows(), twice], answers, { 1: 3, 2: 2 }, 5), /position 5, command 2: in a second unit/);
+    assert.match(
+      await audit([...rows(), twice], answers, { 1: 3, 2: 2 }, 5),
+      /position 5, command 2: in a second unit/,
+    );
   });
 
-  test('half a command', () => {
+  test('half a command', async () => {
     const half = rows().filter(({ position }) => position !== 2);
-    assert.match(audit(half, [undefined]), /command 0: 1 of its 2 events are in the log/);
+    assert.match(await audit(half, [undefined]), /command 0: 1 of its 2 events are in the log/);
   });
 
-  test('gaps in positions and in sequences, and heads that are wrong', () => {
+  test('gaps in positions and in sequences, and heads that are wrong', async () => {
     const late = rows().map((row) => (row.position === 4 ? { ...row, position: 5, sequence: 3 } : row));
-    const faults = audit(late, []);
+    const faults = await audit(late, []);
     assert.match(faults, /position 3 is followed by 5/);
     assert.match(faults, /position 5, stream 1: sequence 3, expected 2/);
     assert.match(faults, /the log's head says 4, its events end at 5/);
     assert.match(faults, /stream 1: its head says 3, its events end at 4/);
   });
 
-  test('a decision on a stale history, and one that was rejected and stored', () => {
+  test('a decision on a stale history, and one that was rejected and stored', async () => {
     const stale = rows().map((row) => (row.position === 4 ? { ...row, entry: { ...row.entry, balance: -1 } } : row));
-    assert.match(audit(stale, []), /decided for a balance of -1, the history says 0/);
+    assert.match(await audit(stale, []), /decided for a balance of -1, the history says 0/);
     const rejection: Answer = { kind: 'rejection', digest: '', duplicate: false };
-    assert.match(audit(rows(), [rejection]), /command 0: answered with a rejection, and in the log/);
+    assert.match(await audit(rows(), [rejection]), /command 0: answered with a rejection, and in the log/);
   });
 
-  test('a command that was answered after the last audit', () => {
-    const auditor = new Auditor(database([], {}, 0));
+  test('a command that was answered after the last audit', async () => {
+    const auditor = new Auditor(sqliteTables(database([], {}, 0)));
     const commands = sent([undefined]);
-    auditor.audit(commands);
+    await auditor.audit(commands);
     commands[0]!.answer = answers[0];
-    auditor.audit(commands);
+    await auditor.audit(commands);
     assert.match(auditor.faults.join('; '), /command 0: acknowledged at positions \[1,2\], in the log at \[\]/);
   });
 });

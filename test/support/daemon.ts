@@ -60,7 +60,7 @@ export async function testDaemon(options: { env?: Record<string, string>; store?
     pretty: false,
   });
   const { store } = options;
-  const daemon = await startDaemon(config, log, undefined, store && (() => Promise.resolve(store)));
+  const daemon = await startDaemon(config, log, store && { openStore: () => Promise.resolve(store) });
   const clients: TestClient[] = [];
   return {
     daemon,

@@ -177,7 +177,10 @@ export class World implements AsyncDisposable {
     this.#troubled = troubled;
     for (let tries = 1; ; tries++) {
       try {
-        this.#daemon = await startDaemon(config, this.#log, this.#runtime, () => Promise.resolve(troubled.store));
+        this.#daemon = await startDaemon(config, this.#log, {
+          runtime: this.#runtime,
+          openStore: () => Promise.resolve(troubled.store),
+        });
         break;
       } catch (error) {
         // The store may be away just then.

@@ -33,6 +33,11 @@ const SERIALIZATION_FAILURE = '40001';
 const DEADLOCK_DETECTED = '40P01';
 const RETRIED = new Set([SERIALIZATION_FAILURE, DEADLOCK_DETECTED]);
 
+/** Those that pass by themselves, or when somebody starts the server again: whoever waits is not told to mend anything. */
+const PASSING = new Set(['08', '53', '57', '25006']);
+/** When asking again makes sense. */
+const PASSING_MS = 1000;
+
 /** What two transactions may insert at once that do not wait for each other before. */
 const RACES = new Set([
   'outcomes_by_key',
@@ -69,7 +74,7 @@ export function translate(thrown: unknown, writing: boolean, description: string
   if (thrown instanceof DaybookError) return thrown;
   if (thrown instanceof Lost) {
     if (writing && thrown.sent) return unknown(description, thrown.message, thrown);
-    return unavailable(description, thrown.message, thrown);
+    return unavailable(description, thrown.message, thrown, true);
   }
   if (!(thrown instanceof pg.DatabaseError)) {
     return new DaybookError('INTERNAL', 'a defect in the store', { cause: thrown });
@@ -77,17 +82,19 @@ export function translate(thrown: unknown, writing: boolean, description: string
   const { code = '', message } = thrown;
   if (code === 'DBK02') return outcomeTwice();
   if (code === 'DBK03') return snapshotBeyondEnd();
-  if (isRace(thrown)) return unavailable(description, 'others write the same again and again', thrown);
+  if (isRace(thrown)) return unavailable(description, 'others write the same again and again', thrown, true);
   if (!UNAVAILABLE.has(code) && !UNAVAILABLE.has(code.slice(0, 2))) {
     return new DaybookError('INTERNAL', `the store failed: ${message} (${code})`, { cause: thrown });
   }
   // An error ends the transaction, and nothing of it is stored. One that ends the session may come after the commit.
   if (writing && thrown.severity !== 'ERROR') return unknown(description, message, thrown);
-  return unavailable(description, message, thrown);
+  return unavailable(description, message, thrown, PASSING.has(code) || PASSING.has(code.slice(0, 2)));
 }
 
-export function unavailable(description: string, why: string, cause?: unknown): DaybookError {
-  return new DaybookError('STORE_UNAVAILABLE', `${description} cannot be used: ${why}`, { cause });
+/** `passing`: it may be used again without anybody mending anything here. */
+export function unavailable(description: string, why: string, cause?: unknown, passing = false): DaybookError {
+  const details = { cause, ...(passing && { retryDelayMs: PASSING_MS }) };
+  return new DaybookError('STORE_UNAVAILABLE', `${description} cannot be used: ${why}`, details);
 }
 
 function unknown(description: string, why: string, cause: unknown): DaybookError {

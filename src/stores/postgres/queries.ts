@@ -5,6 +5,7 @@ import type { StreamKey } from '../../model/stream.ts';
 import { toTimestamp } from '../../model/time.ts';
 import type { ListedOutcome, LogHead, OutcomeKey, SnapshotHead, StoredOutcome, StreamHead } from '../../store.ts';
 import { parseOrigin } from '../page-texts.ts';
+import { byteas, int8s, texts } from './arrays.ts';
 import { COMMIT_PARAMETERS } from './commit.ts';
 import type { Connection } from './connect.ts';
 import { quoted } from './migrate.ts';
@@ -25,13 +26,15 @@ export function logSql(schema: string) {
   const logEvent = `${EVENT}, e.stream, t.tenant, t.domain, t.root, e.correlation_id`;
   // The last event of a stream, by its row `t`.
   const lastOf = (columns: string) => `(SELECT ${columns} FROM ${s}.events x
-    WHERE x.stream = t.id AND x.position >= t.since AND x.position < t.since + (SELECT span FROM ${s}.log)
+    WHERE x.stream = t.id AND x.position >= t.since
     ORDER BY x.sequence DESC LIMIT 1)`;
+  // OFFSET 0 holds the filter back: whatever is known of the tables, streams are looked up by their number, one for each event.
   const scan = (where: string, limit = '') => `SELECT h.head, w.* FROM
     (SELECT coalesce(max(position), 0) AS head FROM ${s}.events) h
     LEFT JOIN LATERAL (SELECT * FROM
       (SELECT ${logEvent}, sum(${BYTES}) OVER ${WINDOW} - ${BYTES} AS before
-        FROM ${s}.events e JOIN ${s}.streams t ON t.id = e.stream
+        FROM ${s}.events e
+        CROSS JOIN LATERAL (SELECT tenant, domain, root FROM ${s}.streams WHERE id = e.stream OFFSET 0) t
         WHERE ${where} AND e.position > $1 AND e.position <= $2
           AND ($4::text IS NULL OR t.tenant = $4) AND ($5::text[] IS NULL OR t.domain = ANY ($5))
         ORDER BY e.position ${limit}) v
@@ -43,22 +46,23 @@ export function logSql(schema: string) {
     recognise: `SELECT log_id::text, incarnation::text FROM ${s}.recognise_log()`,
     makePartitions: `SELECT ${s}.make_partitions()`,
     partitionEvents: `SELECT partition_events FROM ${s}.log`,
-    // Everything at one instant. What is there once stands in the first row only.
-    openStream: `SELECT t.id, f.sequence + 1, f.created_at, n.sequence, n.retention, n.type_url,
+    // Everything of several streams at one instant. What is there once stands in the first row of its stream only.
+    openStreams: `SELECT q.n, t.id, f.sequence + 1, f.created_at, n.sequence, n.retention, n.type_url,
         CASE WHEN e.position IS NULL OR e.sequence = b.start THEN n.state END,
         o.unit_id, o.position, CASE WHEN e.position IS NULL OR e.sequence = b.start THEN o.hash END,
         CASE WHEN e.position IS NULL OR e.sequence = b.start THEN o.body END, b.start, e.*
-      FROM (SELECT 1) one
-      LEFT JOIN ${s}.streams t ON t.tenant = $1 AND t.domain = $2 AND t.root = $3
+      FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],
+        $9::text[]) WITH ORDINALITY q(tenant, domain, root, since, version, max_bytes, key_tenant, key_kind, key, n)
+      LEFT JOIN ${s}.streams t ON t.tenant = q.tenant AND t.domain = q.domain AND t.root = q.root
       LEFT JOIN LATERAL ${lastOf('x.sequence, x.created_at')} f ON true
       LEFT JOIN LATERAL (SELECT sequence, retention, type_url, state FROM ${s}.snapshots
-        WHERE stream = t.id AND schema_version = $5 ORDER BY sequence DESC LIMIT 1) n ON true
-      LEFT JOIN ${s}.outcomes o ON o.tenant = $7 AND o.kind = $8 AND o.key = $9
-      CROSS JOIN LATERAL (SELECT CASE WHEN $4::bigint > 0 THEN $4 ELSE coalesce(n.sequence + 1, 0) END AS start) b
+        WHERE stream = t.id AND schema_version = q.version ORDER BY sequence DESC LIMIT 1) n ON true
+      LEFT JOIN ${s}.outcomes o ON o.tenant = q.key_tenant AND o.kind = q.key_kind AND o.key = q.key
+      CROSS JOIN LATERAL (SELECT CASE WHEN q.since > 0 THEN q.since ELSE coalesce(n.sequence + 1, 0) END AS start) b
       LEFT JOIN LATERAL (SELECT * FROM
         (SELECT ${EVENT}, sum(${BYTES}) OVER (ORDER BY e.sequence ROWS UNBOUNDED PRECEDING) - ${BYTES} AS before
           FROM ${s}.events e WHERE e.stream = t.id AND e.sequence >= b.start AND e.sequence < b.start + $10::bigint
-          ORDER BY e.sequence) v WHERE v.before <= $6 ORDER BY v.sequence) e ON true`,
+          ORDER BY e.sequence) v WHERE v.before <= q.max_bytes ORDER BY v.sequence) e ON true`,
     scanStream: `SELECT f.sequence + 1, e.* FROM ${s}.streams t
       CROSS JOIN LATERAL ${lastOf('x.sequence')} f LEFT JOIN LATERAL (SELECT * FROM
         (SELECT ${EVENT}, sum(${BYTES}) OVER (ORDER BY e.sequence ROWS UNBOUNDED PRECEDING) - ${BYTES} AS before
@@ -162,38 +166,47 @@ export interface OpeningRows {
   pages: Measured[];
 }
 
-export async function openStream(
+export interface Opening {
+  stream: StreamKey;
+  from: number;
+  version: number | undefined;
+  outcomeKey: OutcomeKey | undefined;
+  maxBytes: number;
+}
+
+/** In the order in which they were asked for. */
+export async function openStreams(
   connection: Connection,
   sql: LogSql,
-  key: StreamKey,
-  ask: {
-    from: number;
-    version: number | undefined;
-    outcomeKey: OutcomeKey | undefined;
-    maxBytes: number;
-    maxPages: number;
-  },
-): Promise<OpeningRows> {
-  const { from, version, outcomeKey, maxBytes, maxPages } = ask;
+  openings: readonly Opening[],
+  maxPages: number,
+): Promise<OpeningRows[]> {
   const rows = await connection.query<unknown[]>({
-    name: 'open_stream',
-    text: sql.openStream,
+    name: 'open_streams',
+    text: sql.openStreams,
     values: [
-      key.tenant,
-      key.domain,
-      bytea(key.root),
-      from,
-      version ?? null,
-      maxBytes,
-      outcomeKey?.tenant ?? null,
-      outcomeKey?.kind ?? null,
-      outcomeKey?.key ?? null,
+      texts(openings.map(({ stream }) => stream.tenant)),
+      texts(openings.map(({ stream }) => stream.domain)),
+      byteas(openings.map(({ stream }) => stream.root)),
+      int8s(openings.map(({ from }) => from)),
+      int8s(openings.map(({ version }) => version)),
+      int8s(openings.map(({ maxBytes }) => Math.min(maxBytes, Number.MAX_SAFE_INTEGER))),
+      texts(openings.map(({ outcomeKey }) => outcomeKey?.tenant)),
+      texts(openings.map(({ outcomeKey }) => outcomeKey?.kind)),
+      texts(openings.map(({ outcomeKey }) => outcomeKey?.key)),
       maxPages,
     ],
   });
+  const found = openings.map((): unknown[][] => []);
+  for (const row of rows) found[(row[0] as number) - 1]!.push(row);
+  return found.map((rows, i) => openingRows(rows, openings[i]!.version));
+}
+
+function openingRows(rows: unknown[][], version: number | undefined): OpeningRows {
   const first = rows[0]!;
-  const [, nextSequence, lastCreatedAt, sequence, retention, typeUrl, state, unitId, position, hash, body, start] =
+  const [, , nextSequence, lastCreatedAt, sequence, retention, typeUrl, state, unitId, position, hash, body, start] =
     first as [
+      n: number,
       id: number | null,
       nextSequence: number | null,
       lastCreatedAt: number | null,
@@ -208,7 +221,7 @@ export async function openStream(
       start: number,
     ];
   const newest = sequence === null ? undefined : snapshotOf([sequence, version!, retention, typeUrl, state]);
-  const pages = rows.map((row) => eventAt(row, 12)).filter((row) => row !== undefined);
+  const pages = rows.map((row) => eventAt(row, 13)).filter((row) => row !== undefined);
   return {
     nextSequence: nextSequence ?? 0,
     lastCreatedAt: lastCreatedAt ?? 0,

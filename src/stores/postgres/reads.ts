@@ -12,29 +12,49 @@ import * as queries from './queries.ts';
 /** Of a stream, by the first statement; each further one asks for four times as many. */
 const PAGES_FIRST = 256;
 
-export async function openStream(
+export interface OpenOne {
+  stream: StreamKey;
+  open: OpenStream;
+}
+
+/** When several are opened together, each of them has so many bytes: whoever needs more is read alone afterwards. */
+const TOGETHER_BYTES = 128 * 1024;
+
+/** In the order in which they were asked for. */
+export async function openStreams(
   connection: Connection,
   sql: LogSql,
-  key: StreamKey,
-  open: OpenStream,
-): Promise<StreamOpening> {
-  const { from, snapshotVersion: version, outcomeKey, maxBytes } = open;
-  const ask = { from, version, outcomeKey, maxBytes, maxPages: PAGES_FIRST };
-  const opening = await queries.openStream(connection, sql, key, ask);
-  const { newest, nextSequence, start } = opening;
-  const pages = new Pages(maxBytes);
-  if (pages.take(opening.pages) && start + PAGES_FIRST < nextSequence) {
-    await readPages(connection, sql, key, { from: start + PAGES_FIRST, to: nextSequence - 1 }, pages);
+  asked: readonly OpenOne[],
+): Promise<StreamOpening[]> {
+  const mostBytes = asked.length === 1 ? Infinity : TOGETHER_BYTES;
+  const openings = asked.map(({ stream, open }) => ({
+    stream,
+    from: open.from,
+    version: open.snapshotVersion,
+    outcomeKey: open.outcomeKey,
+    maxBytes: Math.min(open.maxBytes, mostBytes),
+  }));
+  const found = await queries.openStreams(connection, sql, openings, PAGES_FIRST);
+  const opened: StreamOpening[] = [];
+  for (let i = 0; i < asked.length; i++) {
+    const { stream, open } = asked[i]!;
+    const { newest, nextSequence, start, lastCreatedAt, outcome, pages: first } = found[i]!;
+    const pages = new Pages(open.maxBytes);
+    if (pages.take(first) && start + first.length < nextSequence) {
+      const from = start + first.length;
+      await readPages(connection, sql, stream, { from, to: nextSequence - 1 }, pages);
+    }
+    opened.push({
+      pages: pages.taken,
+      nextSequence,
+      snapshot: open.from > 0 ? undefined : newest,
+      snapshotNext: newest === undefined ? 0 : newest.sequence + 1,
+      from: start,
+      lastCreatedAtMicros: lastCreatedAt,
+      outcome,
+    });
   }
-  return {
-    pages: pages.taken,
-    nextSequence,
-    snapshot: from > 0 ? undefined : newest,
-    snapshotNext: newest === undefined ? 0 : newest.sequence + 1,
-    from: start,
-    lastCreatedAtMicros: opening.lastCreatedAt,
-    outcome: opening.outcome,
-  };
+  return opened;
 }
 
 export async function readStream(

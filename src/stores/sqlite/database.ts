@@ -42,13 +42,15 @@ export function openFolder(path: string): DatabaseSync {
 
 /**
  * Folds what is in the log of changes into the file. The writer does it by itself now and then, and makes everybody wait meanwhile; this
- * leaves it little to do. Passive: nobody waits for it, and what somebody still reads is left for the next time.
+ * leaves it little to do. Passive: nobody waits for it, and what somebody still reads is left for the next time. Returns how many pages
+ * were in the log.
  */
-export function fold(db: DatabaseSync): void {
+export function fold(db: DatabaseSync): number {
   try {
-    db.exec('PRAGMA wal_checkpoint(PASSIVE)');
+    return Number(db.prepare('PRAGMA wal_checkpoint(PASSIVE)').get()!.log);
   } catch {
     // The disk is full, or away: the writer meets the same, and says so to those who asked for something.
+    return 0;
   }
 }
 

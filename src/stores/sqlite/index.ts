@@ -101,7 +101,6 @@ class SqliteStore extends SqliteDelivery implements Store {
       await this.#writer?.open();
       await this.#writer?.call('forgetInstances');
       await this.#reader.open();
-      await this.#folder?.open();
     } catch (error) {
       throw this.#translate(error, false);
     }
@@ -109,6 +108,7 @@ class SqliteStore extends SqliteDelivery implements Store {
 
   async commit(units: readonly Unit[]): Promise<UnitResult[]> {
     for (const unit of units) checkUnit(unit);
+    this.#foldSoon();
     const answer = await this.#write('commit', (tape) => {
       tape.number(units.length);
       for (const unit of units) codec.writeUnit(tape, unit);
@@ -222,6 +222,11 @@ class SqliteStore extends SqliteDelivery implements Store {
 
   protected async write(name: DeliveryWrite, ...ask: unknown[]): Promise<never> {
     return readValue(await this.#write(name, (tape) => writeValue(tape, [this.#clock(), ...ask]))) as never;
+  }
+
+  /** While much is written; a daemon that has nothing to do is spared the thread. Without it the writer folds by itself. */
+  #foldSoon(): void {
+    this.#folder?.open().catch(() => {});
   }
 
   /** The writer goes last, so that it folds the write-ahead log into the file. */

@@ -17,12 +17,16 @@ import { CommitFailed, Writer } from './writer.ts';
 
 const OPEN = { writer: openWriter, reader: openReader, folder: openFolder };
 const FOLD_MS = 500;
+/** In the log of changes; heartbeats alone write fewer. */
+const MUCH_PAGES = 256;
+const QUIET_FOLDS = 60;
 
 const { path, role } = workerData as WorkerSetup;
 const port = parentPort!;
 let db: DatabaseSync | undefined;
 let writer: Writer | undefined;
 let folding: NodeJS.Timeout | undefined;
+let quiet = 0;
 
 port.on('message', (request: Request) => {
   const answer = new TapeWriter();
@@ -36,12 +40,24 @@ port.on('message', (request: Request) => {
   port.postMessage({ id: request.id, tape } satisfies Reply, transfer);
 });
 
+function close(): void {
+  clearInterval(folding);
+  db?.close();
+  port.close();
+}
+
+/** When there was little to fold for a while it goes, and is started again with the next commit. */
+function foldOrEnd(db: DatabaseSync): void {
+  quiet = fold(db) < MUCH_PAGES ? quiet + 1 : 0;
+  if (quiet >= QUIET_FOLDS) close();
+}
+
 function perform(operation: Operation, ask: TapeReader, answer: TapeWriter): void {
   switch (operation) {
     case 'open':
       db = OPEN[role](path);
       if (role === 'writer') writer = new Writer(db);
-      if (role === 'folder') folding = setInterval(fold, FOLD_MS, db);
+      if (role === 'folder') folding = setInterval(foldOrEnd, FOLD_MS, db);
       return;
     case 'commit': {
       const units = codec.times(ask.number(), () => codec.readUnit(ask));
@@ -55,10 +71,7 @@ function perform(operation: Operation, ask: TapeReader, answer: TapeWriter): voi
       writer!.forgetInstances();
       return;
     case 'close':
-      clearInterval(folding);
-      db?.close();
-      port.close();
-      return;
+      return close();
     default:
       if (operation in deliveryWrites) {
         const write = deliveryWrites[operation as keyof typeof deliveryWrites] as DeliveryCall;

@@ -56,8 +56,10 @@ export function deliverySql(schema: string) {
       ORDER BY due_at, tenant, process, name LIMIT $4`,
     nextTimerDue: `SELECT due_at FROM ${s}.timers WHERE subscription = $1 AND partition = $2 ORDER BY due_at LIMIT 1`,
     findTimer: `SELECT ${TIMER} FROM ${s}.timers WHERE subscription = $1 AND tenant = $2 AND process = $3 AND name = $4`,
-    findProjection: `SELECT ${PROJECTION} FROM ${s}.projections
-      WHERE projector = $1 AND generation = $2 AND tenant = $3 AND key = $4`,
+    findProjections: `SELECT q.n, p.* FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[])
+        WITH ORDINALITY q(projector, generation, tenant, key, n)
+      CROSS JOIN LATERAL (SELECT ${PROJECTION} FROM ${s}.projections x WHERE x.projector = q.projector
+        AND x.generation = q.generation AND x.tenant = q.tenant AND x.key = q.key OFFSET 0) p`,
     listProjectionsFrom: projections('>=', ''),
     listProjectionsAfter: projections('>', ''),
     listProjectionsFromTo: projections('>=', 'AND key < $6'),

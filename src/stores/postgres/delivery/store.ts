@@ -18,7 +18,9 @@ import type {
   TimerRow,
 } from '../../../store.ts';
 import { comparePlaces } from '../../order.ts';
+import { int8s, texts } from '../arrays.ts';
 import { bytea } from '../queries.ts';
+import { Together } from '../together.ts';
 import * as rows from './rows.ts';
 import type { DeliverySql } from './statements.ts';
 
@@ -33,6 +35,13 @@ export abstract class PostgresDelivery implements DeliveryStore {
   protected abstract write<Row extends unknown[]>(name: keyof DeliverySql, ...values: unknown[]): Promise<Row[]>;
   /** What a test says the time is; `null`: the database's clock says it. */
   protected abstract given(): number | null;
+
+  readonly #projections: Together<ProjectionKey, ProjectionRow | undefined>;
+
+  /** Reads at once. */
+  constructor(readers: number) {
+    this.#projections = new Together(readers, (keys) => this.#readProjections(keys));
+  }
 
   abstract now(): Promise<number>;
 
@@ -180,10 +189,21 @@ export abstract class PostgresDelivery implements DeliveryStore {
     return row && rows.timerRow(row);
   }
 
-  async readProjection(key: ProjectionKey): Promise<ProjectionRow | undefined> {
-    const { projector, generation, tenant } = key;
-    const [row] = await this.read<rows.ProjectionTuple>('findProjection', projector, generation, tenant, key.key);
-    return row && rows.projectionRow(row);
+  readProjection(key: ProjectionKey): Promise<ProjectionRow | undefined> {
+    return this.#projections.ask(key);
+  }
+
+  async #readProjections(keys: readonly ProjectionKey[]): Promise<(ProjectionRow | undefined)[]> {
+    const found = await this.read<[n: number, ...rows.ProjectionTuple]>(
+      'findProjections',
+      texts(keys.map(({ projector }) => projector)),
+      int8s(keys.map(({ generation }) => generation)),
+      texts(keys.map(({ tenant }) => tenant)),
+      texts(keys.map(({ key }) => key)),
+    );
+    const answers: (ProjectionRow | undefined)[] = keys.map(() => undefined);
+    for (const [n, ...row] of found) answers[n - 1] = rows.projectionRow(row);
+    return answers;
   }
 
   async listProjections(list: Asked<'listProjections'>): Promise<ProjectionRow[]> {

@@ -16,9 +16,7 @@ CREATE TABLE log (
   -- Where this log lay when its incarnation was made: see log_place().
   place            text NOT NULL,
   -- So many positions lie in one partition; 0: the log is one table.
-  partition_events bigint NOT NULL,
-  -- The same as a distance that no position reaches when the log is one table.
-  span             bigint NOT NULL
+  partition_events bigint NOT NULL
 );
 
 CREATE SEQUENCE stream_ids;
@@ -29,7 +27,8 @@ CREATE TABLE streams (
   domain text COLLATE "C" NOT NULL,
   root   bytea NOT NULL,
   slice  smallint NOT NULL,
-  -- The first position of the partition in which its last event lies; 0 when the log is one table.
+  -- The first position of the partition in which its last event lies; 0 when the log is one table. Whoever looks for the last event names
+  -- this as the only bound: of two bounds PostgreSQL thinks that they leave next to nothing, and reads everything between them.
   since  bigint NOT NULL
 ) WITH (fillfactor = 90);
 
@@ -55,8 +54,8 @@ BEGIN
     payload           bytea NOT NULL,
     PRIMARY KEY (position)
   )' || CASE WHEN size > 0 THEN ' PARTITION BY RANGE (position)' ELSE '' END;
-  INSERT INTO log (log_id, incarnation, place, partition_events, span)
-    VALUES (gen_random_uuid(), gen_random_uuid(), '', size, CASE size WHEN 0 THEN 9007199254740992 ELSE size END);
+  INSERT INTO log (log_id, incarnation, place, partition_events)
+    VALUES (gen_random_uuid(), gen_random_uuid(), '', size);
 END
 $$;
 
