@@ -462,13 +462,13 @@ export class Partition {
         effect = await this.#subscription.handleTrigger(item.occasion, this.place(lane.key, 1, false));
       } catch (thrown) {
         const error = asDaybookError(thrown);
-        if (!counts(error) && !(error instanceof HostLost)) return this.#later(lane);
+        if (!counts(error) && !(error instanceof HostLost)) return this.#putOff(lane, item);
         lane.queue.shift();
         item.reject(error);
         return;
       }
       if (this.#stopped) return effect?.dropped();
-      if (effect === undefined) return this.#later(lane);
+      if (effect === undefined) return this.#putOff(lane, item);
       const work = { ...emptyWork(), ...effect.work };
       work.fences.push({ partition: this.key, epoch: this.epoch });
       const { appends, expectations, snapshots } = effect;
@@ -503,6 +503,13 @@ export class Partition {
     const { state, delayMs } = this.#parking.after(1);
     this.#subscription.failed(lane.key, item.first, error, state === 'dead');
     await this.#park(lane, item, { attempts: 1, delayMs, reason: error.reason, message: error.message, state });
+  }
+
+  /** What is being given back waits for nothing: whoever holds it next looks for the row. */
+  #putOff(lane: Lane, item: TriggerItem): void {
+    if (!this.#closed) return this.#later(lane);
+    lane.queue.shift();
+    item.reject(new Fenced('the partition was given back'));
   }
 
   /** The lane waits a moment: nobody judged what is first in it. */

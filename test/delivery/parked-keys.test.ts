@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { emptyWork } from '../../src/coordinators/reaction.ts';
+import { DaybookError } from '../../src/errors.ts';
 import { orderingKey, partitionOf } from '../../src/model/ordering.ts';
 import type { ProjectorRequest } from '../../src/model/reaction.ts';
 import { streamSlice } from '../../src/model/slice.ts';
@@ -171,4 +172,38 @@ test('trap 23: attempts are not forgotten in a restart, also when an earlier eve
   }
   assert.deepEqual(attempts, [1, 2, 3, 4]);
   assert.equal((await store.listParked({ subscription: 'p', limit: 10 }))[0]!.state, 'dead');
+});
+
+test('a replay of everything while the store goes away fails, and does not end the daemon', async () => {
+  const store = openMemory({ logId: '0'.repeat(36), incarnation: '1'.repeat(36) });
+  let away = false;
+  const failing = new Proxy(store, {
+    get(target, name) {
+      const value = Reflect.get(target, name);
+      if (typeof value !== 'function') return value;
+      return async (...args: unknown[]) => {
+        if (away && name === 'readParked') throw new DaybookError('STORE_UNAVAILABLE', 'it is away');
+        // A failure that nobody listens to until this comes would be one too many.
+        if (away && name === 'listOutbox') await new Promise((resolve) => setImmediate(resolve));
+        return Reflect.apply(value, target, args);
+      };
+    },
+  });
+  const reactor = new TestReactor('projector', 'p', () => {
+    throw new Error('never');
+  });
+  await using world = await World.open({
+    store: failing,
+    reactors: [reactor],
+    limits: { ...SLOW, reactionAttempts: 1 },
+  });
+  await world.deposit();
+  await eventually(
+    'it is a dead letter',
+    async () => (await store.listParked({ state: 'dead', limit: 1 })).length === 1,
+  );
+  away = true;
+  const caller = { deadlineMs: Infinity, signal: new AbortController().signal };
+  await assert.rejects(world.engine.deadLetters.replayAll('p', caller), { reason: 'STORE_UNAVAILABLE' });
+  away = false;
 });

@@ -257,7 +257,9 @@ export class Daemon {
     const write = (fields: Record<string, unknown>, message: string) => {
       const error = fields.err;
       this.#simulation.note(this.name, () => `log: ${message}${error instanceof Error ? `: ${error.message}` : ''}`);
-      const defect = error instanceof Error && asDaybookError(error).reason === 'INTERNAL';
+      // Somebody else has the lease: that is no defect.
+      const fenced = error instanceof Error && [error, error.cause].some((each) => (each as Error)?.name === 'Fenced');
+      const defect = error instanceof Error && !fenced && asDaybookError(error).reason === 'INTERNAL';
       if (defect) this.#simulation.broken(`${message}: ${(error.cause as Error | undefined)?.stack ?? error.stack}`);
     };
     const log: Logger = {

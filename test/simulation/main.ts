@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import type { Plan } from './plan.ts';
 import { PLANTS, plant } from './plants.ts';
 import { addRange, merge, missing, readRanges } from './ranges.ts';
 import type { RangeResult } from './worker.ts';
@@ -94,8 +95,16 @@ async function shrinkOne(seed: number, planted: string | undefined): Promise<voi
   const { plan, broken } = await worker.run({ kind: 'shrink', plan: planOf(seed) });
   if (broken.length === 0) throw new Error(`seed ${seed} does not fail`);
   const file = join(REGRESSIONS, `${planted ?? 'seed'}-${seed}.json`);
-  writeFileSync(file, `${JSON.stringify({ about: broken[0], ...(planted && { planted }), plan }, undefined, 1)}\n`);
+  writeFileSync(file, text({ about: broken[0]!.split('\n')[0], ...(planted && { planted }), plan }));
   console.log(`${file}: ${plan.commands.length} commands, ${plan.faults.length} faults\n${broken.join('\n')}`);
+}
+
+/** One line for each command and fault. */
+function text({ plan, ...head }: { about: string | undefined; plan: Plan }): string {
+  const { commands, faults, ...rest } = plan;
+  const lines = (rows: readonly object[]) => rows.map((row) => `\n  ${JSON.stringify(row)}`).join();
+  const whole = JSON.stringify({ ...head, plan: rest });
+  return `${whole.slice(0, -2)},\n "commands": [${lines(commands)}],\n "faults": [${lines(faults)}]}}\n`;
 }
 
 /** Each of them is found within so many seeds, or not. */

@@ -4,11 +4,11 @@ import type { Plan } from './plan.ts';
 
 /** What kind of failure it is, without the numbers. */
 export function kindOf(broken: string): string {
-  return broken.replaceAll(/[\d.]+/g, '#').slice(0, 30);
+  return broken.replaceAll(/[-\d.,]+/g, '#').slice(0, 30);
 }
 
 /** Tries, at most. */
-const TRIES = 400;
+const TRIES = 600;
 
 export async function shrink(plan: Plan, fails: (plan: Plan) => Promise<boolean>): Promise<Plan> {
   let best = plan;

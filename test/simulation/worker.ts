@@ -65,4 +65,6 @@ async function perform(job: Job): Promise<JobResult> {
 process.on('message', (job: Job) => {
   void perform(job).then((result) => process.send!(result));
 });
+// Nobody waits any more.
+process.once('disconnect', () => process.exit());
 process.send!('ready');
