@@ -48,6 +48,7 @@ export interface Config {
   readonly storage: StorageConfig;
   readonly bus: BusConfig;
   readonly listen: ListenConfig;
+  readonly peers: PeersConfig;
   /** The domains whose events this daemon appends; `undefined`: whatever its components serve. */
   readonly domains: readonly string[] | undefined;
   /** The served ones; attached ones announce themselves. */
@@ -99,8 +100,19 @@ export interface ListenConfig {
   readonly socket: string | undefined;
   /** Health over HTTP. */
   readonly health: HostPort;
+  /** For other daemons of the log; `undefined`: they cannot call. */
+  readonly peers: HostPort | undefined;
   /** `address` may be reachable from other machines. */
   readonly allowRemote: boolean;
+}
+
+/** How this daemon and the others of its log know each other. */
+export interface PeersConfig {
+  readonly token: Secret | undefined;
+  /** Absolute paths. */
+  readonly tls: { readonly cert: string; readonly key: string; readonly ca: string } | undefined;
+  /** Where others reach `listen.peers`; port 0: the one that is listened at. */
+  readonly advertise: HostPort | undefined;
 }
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
@@ -158,7 +170,8 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   const blocks = readBlocks(tree);
   tree.faults.push(...blockFaults(blocks, cwd));
   if (tree.faults.length > 0) throw new ConfigError(tree.faults.map((fault) => sentence(fault, tree)));
-  const { storage, listen, ...rest } = blocks as Blocks;
+  const { storage, listen, peers, ...rest } = blocks as Blocks;
+  const path = (given: string) => resolve(cwd, given);
   return frozen({
     file,
     storage: storageConfig(storage, cwd),
@@ -167,7 +180,16 @@ export function loadConfig(sources: ConfigSources = {}): Config {
       address: listen.address === 'off' ? undefined : listen.address,
       socket: listen.socket === undefined ? undefined : resolve(cwd, listen.socket),
       health: listen.health,
+      peers: listen.peers === 'off' ? undefined : listen.peers,
       allowRemote: listen.allow_remote,
+    },
+    peers: {
+      token: peers.token,
+      tls:
+        peers.cert_file === undefined
+          ? undefined
+          : { cert: path(peers.cert_file), key: path(peers.key_file!), ca: path(peers.ca_file!) },
+      advertise: peers.advertise,
     },
     domains: rest.domains,
     components: rest.components,
@@ -209,8 +231,10 @@ export function redacted(config: Config): Record<string, unknown> {
       address: config.listen.address === undefined ? 'off' : hostPortText(config.listen.address),
       ...(config.listen.socket === undefined ? {} : { socket: config.listen.socket }),
       health: hostPortText(config.listen.health),
+      peers: config.listen.peers === undefined ? 'off' : hostPortText(config.listen.peers),
       allow_remote: config.listen.allowRemote,
     },
+    ...redactedPeers(config.peers),
     ...(config.domains === undefined ? {} : { domains: config.domains }),
     components: config.components.map(redactedComponent),
     upcasted_domains: config.upcastedDomains,
@@ -219,6 +243,15 @@ export function redacted(config: Config): Record<string, unknown> {
     log: config.log,
     reflection: config.reflection,
   };
+}
+
+function redactedPeers({ token, tls, advertise }: PeersConfig): Record<string, unknown> {
+  const peers = {
+    ...(token === undefined ? {} : { token: String(token) }),
+    ...(tls === undefined ? {} : { cert_file: tls.cert, key_file: tls.key, ca_file: tls.ca }),
+    ...(advertise === undefined ? {} : { advertise: hostPortText(advertise) }),
+  };
+  return Object.keys(peers).length === 0 ? {} : { peers };
 }
 
 function redactedStorage(storage: StorageConfig): Record<string, unknown> {
@@ -352,6 +385,7 @@ const SECRETS: readonly Path[] = [
   ['storage', 'connection_string'],
   ['storage', 'url'],
   ['bus', 'url'],
+  ['peers', 'token'],
 ];
 
 const limits = block(
@@ -373,7 +407,15 @@ const SCHEMAS = {
     address: apiAddress.default({ host: '127.0.0.1', port: 4310 }),
     socket: text('the path of a socket').optional(),
     health: hostPort.default({ host: '0.0.0.0', port: 4311 }),
+    peers: apiAddress.default('off'),
     allow_remote: flag.default(false),
+  }),
+  peers: block({
+    token: secret.optional(),
+    cert_file: text('the path of a file').optional(),
+    key_file: text('the path of a file').optional(),
+    ca_file: text('the path of a file').optional(),
+    advertise: hostPort.optional(),
   }),
   domains: list(domain, 'a list of domains, or no such key to own whatever components serve', 1).optional(),
   components: list(component, 'a list of components', 0).default([]),
@@ -413,7 +455,7 @@ function readBlocks(tree: Tree): Partial<Blocks> {
 // What blocks mean together
 
 function blockFaults(blocks: Partial<Blocks>, cwd: string): Fault[] {
-  const { storage, bus, listen, domains, components, routes, limits } = blocks;
+  const { storage, bus, listen, peers, domains, components, routes, limits } = blocks;
   const faults: Fault[] = [];
   const fault = (path: Path, sentence: string) => faults.push({ path, sentence });
   if (storage?.type === 'redis') {
@@ -424,6 +466,7 @@ function blockFaults(blocks: Partial<Blocks>, cwd: string): Fault[] {
     fault(['bus', 'type'], `${bus.type} is not built yet: this version of Daybook has the channel bus only`);
   }
   if (listen !== undefined) listenFaults(listen, cwd, fault);
+  if (peers !== undefined) peersFaults(peers, listen?.peers ?? 'off', fault);
   for (const [i, name] of (domains ?? []).entries()) {
     if (domains!.indexOf(name) !== i) fault(['domains', i], `${name} is named twice`);
   }
@@ -485,7 +528,8 @@ function postgresFaults(storage: Extract<Blocks['storage'], { type: 'postgres' }
 
 type AddFault = (path: Path, sentence: string) => void;
 
-function listenFaults({ address, socket, health, allow_remote }: Blocks['listen'], cwd: string, fault: AddFault): void {
+function listenFaults(listen: Blocks['listen'], cwd: string, fault: AddFault): void {
+  const { address, socket, health, peers, allow_remote } = listen;
   // The shortest limit among the operating systems that Daybook runs on.
   if (socket !== undefined && Buffer.byteLength(resolve(cwd, socket)) > 103) {
     fault(
@@ -503,12 +547,44 @@ function listenFaults({ address, socket, health, allow_remote }: Blocks['listen'
       `expected a loopback address, found ${hostPortText(address)}: callers are not authenticated yet, so say listen.allow_remote: true if other machines shall reach the API`,
     );
   }
-  const wildcards = ['0.0.0.0', '::'];
-  const overlap = address.host === health.host || wildcards.includes(address.host) || wildcards.includes(health.host);
-  if (address.port !== 0 && address.port === health.port && overlap) {
-    fault(['listen', 'health'], `port ${health.port} is the one of listen.address`);
+  if (overlap(address, health)) fault(['listen', 'health'], `port ${health.port} is the one of listen.address`);
+  if (peers === 'off') return;
+  if (overlap(address, peers)) fault(['listen', 'peers'], `port ${peers.port} is the one of listen.address`);
+  if (overlap(health, peers)) fault(['listen', 'peers'], `port ${peers.port} is the one of listen.health`);
+}
+
+function overlap(a: HostPort, b: HostPort): boolean {
+  return (
+    a.port !== 0 && a.port === b.port && (a.host === b.host || WILDCARDS.includes(a.host) || WILDCARDS.includes(b.host))
+  );
+}
+
+function peersFaults(peers: Blocks['peers'], listen: HostPort | 'off', fault: AddFault): void {
+  const files = ['cert_file', 'key_file', 'ca_file'] as const;
+  const given = files.filter((name) => peers[name] !== undefined);
+  if (given.length > 0 && given.length < files.length) {
+    const missing = files.filter((name) => peers[name] === undefined).join(' and ');
+    fault(['peers', given[0]!], `means nothing without peers.${missing}`);
+  }
+  if (listen === 'off') {
+    if (peers.advertise !== undefined) fault(['peers', 'advertise'], 'means nothing while listen.peers is off');
+    return;
+  }
+  if (peers.token === undefined && given.length === 0) {
+    fault(
+      ['listen', 'peers'],
+      'expected peers.token, or peers.cert_file, key_file and ca_file, by which the daemons of a log know each other; found neither',
+    );
+  }
+  if (WILDCARDS.includes(listen.host) && peers.advertise === undefined) {
+    fault(
+      ['listen', 'peers'],
+      `${listen.host} is every address of this machine: say in peers.advertise at which one other daemons reach it`,
+    );
   }
 }
+
+const WILDCARDS = ['0.0.0.0', '::'];
 
 function same(a: HostPort | undefined, b: HostPort): boolean {
   return a?.port === b.port && (a.host === b.host || (isLoopback(a.host) && isLoopback(b.host)));

@@ -97,13 +97,33 @@ export interface OutboxKey {
   index: number;
 }
 
-/** Something that a reaction wants done elsewhere. */
+export type OutboxState =
+  /** For the daemon that holds its partition. */
+  | 'ready'
+  /** For any daemon that hosts the domain of its target. */
+  | 'forwarded'
+  /** Blocks its lane until it is replayed or discarded. */
+  | 'dead';
+
+/** The n-th of so many hosts of a domain takes the rows whose `partition`, divided by `parts`, leaves `part`. */
+export interface HostShare {
+  domain: string;
+  part: number;
+  parts: number;
+}
+
+/** What waits in a partition: when the first row of its outbox is due, and its first timer. */
+export interface PartitionDue extends PartitionKey {
+  outboxDue: number | undefined;
+  timerDue: number | undefined;
+}
+
+/** Something that a reaction wants done elsewhere, or a command on its way to another daemon of this log. */
 export interface OutboxRow extends OutboxKey {
   partition: number;
   /** Rows of a lane are dispatched in order of position and index, one at a time. */
   lane: string;
-  /** dead: blocks its lane until it is replayed or discarded. */
-  state: 'ready' | 'dead';
+  state: OutboxState;
   target: StreamKey;
   correlationId: string;
   /** timer: one that fired and could not be handled; to its own process, as a notification is. */
@@ -274,12 +294,21 @@ export interface DeliveryStore {
   /** When the next lane of the partition is due; `undefined`: nothing is ready. */
   nextOutboxDue(partition: PartitionKey): Promise<number | undefined>;
 
+  /**
+   * The first row of each lane, if it is forwarded and due, of these domains and of this daemon's share of each; in the order of
+   * `dueOutbox`. Costs what it returns, and the due ones of others' shares.
+   */
+  dueForwarded(shares: readonly HostShare[], nowMicros: number, limit: number): Promise<OutboxRow[]>;
+
+  /** Of each partition that the instance holds and in which something is ready or a timer set; in order. Costs one look at each that it holds. */
+  nextDue(instance: string): Promise<PartitionDue[]>;
+
   readOutbox(key: OutboxKey): Promise<OutboxRow | undefined>;
 
   /** In order of subscription, generation, position and index, after the given one. The tenant is the target's. */
   listOutbox(list: {
     subscription?: string;
-    state?: 'ready' | 'dead';
+    state?: OutboxState;
     correlation?: { tenant: string; correlationId: string };
     after?: OutboxKey;
     limit: number;
@@ -316,6 +345,9 @@ export interface DeliveryStore {
 
   /** The generation that readers of a projector get; 0 before the first is declared and when it was removed. */
   activeGeneration(projector: string): Promise<number>;
+
+  /** The same of all projectors that have one, in order of their names. */
+  activeGenerations(): Promise<{ projector: string; generation: number }[]>;
 
   /**
    * Makes `next` the generation that readers get, in one transaction that checks that each of its cursors is at or past the corresponding

@@ -12,9 +12,12 @@ import { ControlCoordinator } from './coordinators/control.ts';
 import { DeadLettersCoordinator } from './coordinators/dead-letters.ts';
 import { DryRunner } from './coordinators/dry-run.ts';
 import { FactRecorder } from './coordinators/facts.ts';
+import { Forwarding } from './coordinators/forwarding.ts';
+import { Handover } from './coordinators/handover.ts';
 import { Histories } from './coordinators/histories.ts';
 import type { HotCache } from './coordinators/hot-cache.ts';
 import { Ingest } from './coordinators/ingest.ts';
+import { NO_PEERS, type Peers } from './coordinators/peers.ts';
 import { ProjectionsCoordinator } from './coordinators/projections.ts';
 import { QueryCoordinator } from './coordinators/query.ts';
 import { SyncModes } from './coordinators/sync-modes.ts';
@@ -22,6 +25,7 @@ import { UpcastingReads } from './coordinators/upcasting.ts';
 import { Waiting } from './coordinators/waiting.ts';
 import { Delivery } from './delivery/delivery.ts';
 import { forgetExpiredOutcomes } from './delivery/housekeeping.ts';
+import { Instances } from './delivery/instances.ts';
 import { LogTail } from './delivery/log-tail.ts';
 import { readStubbornly } from './delivery/units.ts';
 import type { EventPage } from './model/book.ts';
@@ -42,6 +46,10 @@ export interface EngineOptions {
   version: string;
   /** Domains that somebody decides for here now. */
   domains: () => readonly string[];
+  /** The only domains that this daemon appends to; absent: whatever components host. */
+  owned?: readonly string[] | undefined;
+  /** How other daemons of the log are called; absent: they are not. */
+  peers?: Peers;
   /** Why the store cannot be used; `undefined`: it can again. */
   onStore?: (fault: string | undefined) => void;
   /** Nobody waits for the start any more. */
@@ -55,23 +63,27 @@ export type Engine = Awaited<ReturnType<typeof openEngine>>;
 /** Delivery has begun when it resolves; a store that goes away meanwhile is waited for. */
 export async function openEngine(options: EngineOptions) {
   const { store, components, cache, runtime, limits, log, instance, around = (business) => business } = options;
-  const { signal = new AbortController().signal, onStore = () => {} } = options;
+  const { owned, peers = NO_PEERS, signal = new AbortController().signal, onStore = () => {} } = options;
   const head = await readStubbornly({ runtime }, signal, () => store.head());
   const tail = new LogTail(store, runtime, limits, head.position);
   const committer = new Committer(
     store,
     runtime,
     limits,
-    (books) => tail.publish(books),
+    (books) => {
+      tail.publish(books);
+      delivery.announce('events');
+    },
     () => delivery.lookAtStore(),
   );
   const reads = new UpcastingReads(store, components);
   const admission = new Admission(limits, runtime);
+  const instances = new Instances(instance);
   const common = {
     store,
     reads,
     histories: new Histories(reads, cache, limits),
-    hosts: new Hosts(components, store),
+    hosts: new Hosts(components, store, { knownElsewhere: (domain) => instances.knows(domain), owned }),
     asking: new Asking(runtime, limits, instance),
     admission,
     committer,
@@ -96,12 +108,35 @@ export async function openEngine(options: EngineOptions) {
     instance,
     version,
     domains,
+    instances,
+    peerAddress: () => peers.address,
     commands: () => admission.admitted,
     onStore,
   });
   const mayChange = (domain: string, page: EventPage) => reads.concerns(domain, [page]);
   const waiting = new Waiting({ ...common, delivery, mayChange });
-  const sync = new SyncModes({ ...common, business, waiting });
+  const handover = new Handover({
+    ...common,
+    bodies,
+    instance,
+    storeClock: delivery.storeClock,
+    announce: () => delivery.announce('outbox'),
+    isHosted: (domain) => instances.hostsOf(domain).length > 0,
+    onNews: (listener) => delivery.onNews(listener),
+  });
+  const forwarding = new Forwarding({
+    ...common,
+    business,
+    facts,
+    dryRunner,
+    handover,
+    peers,
+    neighbours: (domain) => instances.hostsOf(domain),
+    lookAround: () => delivery.lookAround(),
+    logger: log,
+  });
+  const here = { business, facts, dryRunner, sync: new SyncModes({ ...common, business, waiting }) };
+  const sync = new SyncModes({ ...common, business: forwarding, waiting });
   const { sagas, processManagers } = delivery;
   const ingest = new Ingest({ ...common, waiting, delivery, sagas, processManagers, projectors: common });
   const projections = new ProjectionsCoordinator({
@@ -122,9 +157,12 @@ export async function openEngine(options: EngineOptions) {
   await delivery.start(signal);
 
   return {
-    business,
-    facts,
-    dryRunner,
+    /** Wherever a domain is hosted. */
+    business: forwarding,
+    facts: forwarding,
+    dryRunner: { run: forwarding.dryRun },
+    /** Only what this daemon hosts. */
+    here,
     query,
     delivery,
     waiting,
@@ -143,6 +181,7 @@ export async function openEngine(options: EngineOptions) {
     /** Streams end. */
     close(): void {
       tail.close();
+      handover.close();
       housekeeping.stop();
     },
     /** Everything that was to be stored is. */

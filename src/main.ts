@@ -8,7 +8,9 @@ import { type Config, type ServedComponent, type StorageConfig, typesKnownOf } f
 import { HotCache } from './coordinators/hot-cache.ts';
 import { Deadlines } from './deadlines.ts';
 import { openEngine } from './engine.ts';
-import { openServer } from './grpc/server.ts';
+import { PeerChannels } from './grpc/peer-channels.ts';
+import { openPeersServer } from './grpc/peers.ts';
+import { hostPort, openServer } from './grpc/server.ts';
 import { type Health, openHealth } from './health.ts';
 import { uuidText } from './model/stream.ts';
 import { openWhenThere } from './open-when-there.ts';
@@ -22,7 +24,12 @@ import type { Logger } from './telemetry/log.ts';
 import { VERSION } from './version.ts';
 
 export interface Daemon {
-  readonly addresses: { api?: string | undefined; socket?: string | undefined; health: string };
+  readonly addresses: {
+    api?: string | undefined;
+    socket?: string | undefined;
+    health: string;
+    peers?: string | undefined;
+  };
   /** Finishes what is under way, within the drain limit, and closes everything. */
   stop(): Promise<void>;
 }
@@ -79,9 +86,12 @@ async function startBeside(health: Health, config: Config, log: Logger, options:
     onDescriptors: (component, bytes) => payloads.tell(component, bytes),
   });
 
+  const channels = new PeerChannels(config.peers, runtime);
   let showServing = () => {};
   const engine = await openEngine({
     store,
+    owned: config.domains,
+    peers: channels,
     components,
     cache,
     runtime,
@@ -111,6 +121,12 @@ async function startBeside(health: Health, config: Config, log: Logger, options:
     instance,
   };
   const server = await openServer(api, { ...config.listen, reflection: config.reflection });
+  const peers = config.listen.peers && (await openPeersServer(api, config.listen.peers, config.peers));
+  if (peers !== undefined) {
+    const { host, port } = config.peers.advertise ?? config.listen.peers!;
+    channels.address = hostPort(host, port || peers.port);
+    engine.delivery.tellOthers();
+  }
   health.components = () => partsOf(engine.delivery.subscriptions, served);
   state.daemon = 'ok';
   showServing = () => server.setServing(state.daemon === 'ok' && state.store === 'ok');
@@ -118,16 +134,18 @@ async function startBeside(health: Health, config: Config, log: Logger, options:
   log.info({ instance, store: store.description, log_id: logIdentity.logId, position: logIdentity.position }, 'ready');
 
   return {
-    addresses: { api: server.address, socket: server.socket, health: health.address },
+    addresses: { api: server.address, socket: server.socket, health: health.address, peers: peers?.address },
     async stop() {
       const deadlineMs = runtime.monotonicMs() + limits.drainMs;
       const leftMs = () => Math.max(0, deadlineMs - runtime.monotonicMs());
       state.daemon = 'stopping';
       showServing();
+      peers?.drain();
       await engine.drain(leftMs());
       await Promise.race([components.drain(leftMs()), sleep(runtime, leftMs())]);
       engine.close();
-      await server.close(leftMs());
+      await Promise.all([server.close(leftMs()), peers?.close(leftMs())]);
+      channels.close();
       for (const component of served) component.close();
       await engine.idle();
       await store.close();

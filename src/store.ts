@@ -257,7 +257,22 @@ export interface WorkStore {
   expireOutcomes(nowMicros: number, limit: number): Promise<number>;
 }
 
+/** Hints between the daemons of a log. Any may be lost or come late: whoever listens looks now and then anyhow. */
+export interface News {
+  /**
+   * Tells all other daemons of the log. `events`: something is in the log. `outbox`: rows have come or gone that concern others.
+   * `daemons`: what daemons host or hold has changed.
+   */
+  announce(topic: NewsTopic): Promise<void>;
+  /** Called with what others announce, and with every topic when something may have been missed. */
+  listen(listener: (topic: NewsTopic) => void): void;
+}
+
+export type NewsTopic = 'events' | 'outbox' | 'daemons';
+
 export interface Store extends EventStore, WorkStore, DeliveryStore {
+  /** Absent: nobody tells. */
+  readonly news?: News | undefined;
   /** For people: which store this is, as `sqlite ./data/daybook.db`. Never holds a secret. */
   readonly description: string;
   close(): Promise<void>;

@@ -1,6 +1,7 @@
 // The self-audit behind `daybook verify`: reads a whole log and compares it with what the log promises. It uses the Store
 // contract only, shares no code with what wrote the log, and may run while a daemon goes on writing.
 
+import { isHandedOver } from './coordinators/handover.ts';
 import type { EventBook, EventPage } from './model/book.ts';
 import { type StreamKey, sameBytes, streamText } from './model/stream.ts';
 import { timeText, toMicros } from './model/time.ts';
@@ -195,6 +196,8 @@ class Audit {
     }
     for await (const row of this.#parked()) yield parkedPointer(row);
     for await (const row of this.#outbox()) {
+      // A client's call comes from no event.
+      if (isHandedOver(row)) continue;
       const what = `the outbox of ${partitionText(row)}`;
       if (row.position < 1) throw new Fault(`${what} has an output of position ${row.position}`);
       yield { what, position: row.position };

@@ -57,8 +57,10 @@ describe('defaults', () => {
       address: { host: '127.0.0.1', port: 4310 },
       socket: undefined,
       health: { host: '0.0.0.0', port: 4311 },
+      peers: undefined,
       allowRemote: false,
     });
+    assert.deepEqual(config.peers, { token: undefined, tls: undefined, advertise: undefined });
     assert.equal(config.domains, undefined);
     assert.deepEqual(config.components, []);
     assert.deepEqual(config.log, { level: 'info' });
@@ -405,6 +407,36 @@ describe('what is refused', () => {
       'listen.address: expected host:port with a port from 0 to 65535, or off, found "127.0.0.1:70000"',
     ],
     [
+      'peers that anybody could call',
+      'listen: { peers: "127.0.0.1:4313" }',
+      'listen.peers: expected peers.token, or peers.cert_file, key_file and ca_file, by which the daemons of a log know each other; found neither',
+    ],
+    [
+      'peers that nobody finds',
+      'listen: { peers: "0.0.0.0:4313" }\npeers: { token: t }',
+      'listen.peers: 0.0.0.0 is every address of this machine: say in peers.advertise at which one other daemons reach it',
+    ],
+    [
+      'peers on the port of health',
+      'listen: { peers: "127.0.0.1:4311" }\npeers: { token: t }',
+      'listen.peers: port 4311 is the one of listen.health',
+    ],
+    [
+      'peers on the port of the API',
+      'listen: { peers: "127.0.0.1:4310" }\npeers: { token: t }',
+      'listen.peers: port 4310 is the one of listen.address',
+    ],
+    [
+      'half of a certificate',
+      'peers: { cert_file: a, ca_file: b }',
+      'peers.cert_file: means nothing without peers.key_file',
+    ],
+    [
+      'an address of nothing',
+      'peers: { advertise: "pod:1" }',
+      'peers.advertise: means nothing while listen.peers is off',
+    ],
+    [
       'an address without a port',
       'listen: { health: localhost }',
       'listen.health: expected host:port with a port from 0 to 65535, found "localhost"',
@@ -652,6 +684,16 @@ describe('secrets', () => {
   });
 });
 
+test("the daemons' token is a secret, from a file too", () => {
+  const listen = 'listen: { peers: "127.0.0.1:0" }';
+  const config = load(`${listen}\npeers: { token: geheim }`);
+  assert.equal(config.peers.token?.reveal(), 'geheim');
+  assert(!JSON.stringify(redacted(config)).includes('geheim'));
+  const file = join(folder, 'token');
+  writeFileSync(file, 'geheim\n');
+  assert.equal(load(`${listen}\npeers: { token_file: ${JSON.stringify(file)} }`).peers.token?.reveal(), 'geheim');
+});
+
 test('what check prints is a configuration again', () => {
   const yaml = [
     'listen: { address: "[::1]:5000", socket: /run/d.sock }',
@@ -665,7 +707,9 @@ test('what check prints is a configuration again', () => {
     'upcasted_domains: [order]',
     'limits: { drain_ms: 1 }',
   ].join('\n');
-  for (const config of [load(undefined), load(yaml), load('listen: { address: off, socket: d.sock }')]) {
+  const peers =
+    'listen: { peers: "0.0.0.0:4313" }\npeers: { cert_file: a, key_file: b, ca_file: c, advertise: "pod:0" }';
+  for (const config of [load(undefined), load(yaml), load(peers), load('listen: { address: off, socket: d.sock }')]) {
     const again = load(stringify(redacted(config)));
     assert.deepEqual({ ...again, file: undefined }, { ...config, file: undefined });
   }

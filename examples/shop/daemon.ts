@@ -1,4 +1,4 @@
-// A daemon for an example: a child process with SQLite in a folder of its own, on whichever port is free.
+// A daemon for an example: a child process with a folder of its own, on whichever port is free; with SQLite there unless told otherwise.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,17 +20,15 @@ export interface Daemon {
   kill(): Promise<void>;
 }
 
-/** Resolves when it answers. Its log goes to `daemon.log` in the folder; its data is `daybook.db` there. */
-export async function startDaemon(folder: string, address = '127.0.0.1:0'): Promise<Daemon> {
+/** Resolves when it answers. Its log goes to `daemon.log` in the folder. `settings` are blocks of its configuration. */
+export async function startDaemon(folder: string, address = '127.0.0.1:0', settings: object = {}): Promise<Daemon> {
   const config = join(folder, 'daybook.yaml');
-  writeFileSync(
-    config,
-    [
-      `storage: { type: sqlite, path: ${JSON.stringify(join(folder, 'daybook.db'))} }`,
-      `listen: { address: ${JSON.stringify(address)}, health: "127.0.0.1:0" }`,
-      '',
-    ].join('\n'),
-  );
+  const defaults = {
+    storage: { type: 'sqlite', path: join(folder, 'daybook.db') },
+    listen: { address, health: '127.0.0.1:0' },
+  };
+  // JSON is YAML, too.
+  writeFileSync(config, `${JSON.stringify({ ...defaults, ...settings }, null, 2)}\n`);
   const log = openSync(join(folder, 'daemon.log'), 'a');
   // Detached: Ctrl-C reaches this program only, which then stops its daemon in order.
   const child = spawn(process.execPath, [DAYBOOK, 'start', '--config', config], {

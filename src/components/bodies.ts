@@ -2,6 +2,7 @@ import type { Bodies } from '../coordinators/bodies.ts';
 import { encode } from '../encode.ts';
 import { assert } from '../errors.ts';
 import { ProcessEnded } from '../gen/daybook/v1/component.ts';
+import { ForwardedWork } from '../gen/daybook/v1/peers.ts';
 import { CommandBook, EventBook, RejectionNotification } from '../gen/daybook/v1/types.ts';
 import { Any } from '../gen/google/protobuf/any.ts';
 import { typeName } from '../model/book.ts';
@@ -14,6 +15,8 @@ export const bodies: Bodies = {
   decodeCommand: (bytes) => CommandBook.decode(bytes),
   encodeEvents: (book) => encode(EventBook, book),
   decodeEvents: (bytes) => EventBook.decode(bytes),
+  encodeForwarded: (work) => encode(ForwardedWork, work),
+  decodeForwarded: (bytes) => ForwardedWork.decode(bytes),
   encodeAny: (payload) => (payload === undefined ? new Uint8Array() : encode(Any, payload)),
   decodeAny: (bytes) => (bytes.length === 0 ? undefined : Any.decode(bytes)),
   packNotification: (notification) => ({

@@ -107,6 +107,8 @@ export class ComponentRegistry implements Components {
     for (const upcaster of attachment.upcasters) this.#upcasterPool(upcaster.domain).add(attachment, upcaster);
     for (const reactor of attachment.reactors) this.#reactors.add(attachment, reactor);
     if (attachment.upcasters.length > 0) this.#options.onUpcastersChanged();
+    // Other daemons learn at once what is hosted here.
+    if (attachment.aggregates.length > 0) this.#reactors.changed();
     return {
       attachment,
       outbox,
@@ -119,6 +121,7 @@ export class ComponentRegistry implements Components {
         for (const aggregate of attachment.aggregates) this.#pool(aggregate.domain).remove(attachment);
         for (const upcaster of attachment.upcasters) this.#upcasterPool(upcaster.domain).remove(attachment);
         for (const reactor of attachment.reactors) this.#reactors.remove(attachment, reactor);
+        if (attachment.aggregates.length > 0) this.#reactors.changed();
         if (attachment.upcasters.length > 0) this.#options.onUpcastersChanged();
         attachment.close();
       },

@@ -43,6 +43,8 @@ export const LIMITS = {
   conflictMaxMs: { fallback: 2000, min: 0, max: 60_000 },
   /** For one call to a component; the caller's deadline counts if it is sooner. */
   componentTimeoutMs: { fallback: 30_000, min: 10, max: 3_600_000 },
+  /** For which a command waits for another daemon to take it from the outbox; the caller's deadline counts if it is sooner. */
+  forwardTimeoutMs: { fallback: 30_000, min: 100, max: 3_600_000 },
   /** At one event by a projector, saga or process manager, before it becomes a dead letter. */
   reactionAttempts: { fallback: 10, min: 1, max: 1000 },
   /** Before the second attempt; doubles from there, with jitter. */

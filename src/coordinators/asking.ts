@@ -13,10 +13,27 @@ import { ancestors, type Work, WorkInHand } from './work-in-hand.ts';
 export class Hosts {
   readonly #components: Components;
   readonly #store: EventStore;
+  readonly #knownElsewhere: (domain: string) => boolean;
+  readonly #owned: readonly string[] | undefined;
 
-  constructor(components: Components, store: EventStore) {
+  /** `knownElsewhere`: another daemon of this log said that it hosts the domain. `owned`: the only ones that this daemon appends to. */
+  constructor(
+    components: Components,
+    store: EventStore,
+    {
+      knownElsewhere = () => false,
+      owned,
+    }: { knownElsewhere?: (domain: string) => boolean; owned?: readonly string[] | undefined } = {},
+  ) {
     this.#components = components;
     this.#store = store;
+    this.#knownElsewhere = knownElsewhere;
+    this.#owned = owned;
+  }
+
+  /** Somebody here decides for the domain now. */
+  here(domain: string): boolean {
+    return this.#components.aggregate(domain) !== undefined;
   }
 
   /** COMPONENT_UNAVAILABLE or UNKNOWN_DOMAIN when nobody is there. */
@@ -30,9 +47,19 @@ export class Hosts {
     });
   }
 
+  /** COMPONENT_UNAVAILABLE when only others append to the domain: whoever hosts it, where none does now. */
+  checkOwned(domain: string): void {
+    if (this.#owned === undefined || this.#owned.includes(domain)) return;
+    const what = `not one of the domains that this daemon owns (${this.#owned.join(', ')}), and no other daemon hosts it`;
+    throw new DaybookError('COMPONENT_UNAVAILABLE', `${domain}: ${what}`, {
+      metadata: { component: domain },
+      retryDelayMs: 200,
+    });
+  }
+
   /** UNKNOWN_DOMAIN unless somebody serves it, served it, or its events are in the log. */
   async checkKnown(domain: string): Promise<void> {
-    if (this.#components.knowsDomain(domain)) return;
+    if (this.#components.knowsDomain(domain) || this.#knownElsewhere(domain)) return;
     if ((await this.#store.listStreams({ domain, limit: 1 })).length > 0) return;
     throw new DaybookError('UNKNOWN_DOMAIN', `${domain}: nobody ever served this domain, and no route leads to it`, {
       metadata: { domain },
@@ -71,8 +98,8 @@ export class Asking {
   }
 
   /** The work from inside which a call comes, if it does; REENTRANT when it could only wait for itself. Then `leave`. */
-  enter(workId: string, text: string): Work | undefined {
-    const parent = this.#work.find(workId);
+  enter(workId: string, text: string, { ancestors = [] }: Caller): Work | undefined {
+    const parent = this.#work.find(workId) ?? this.#work.adopt(ancestors);
     if (parent === undefined) return undefined;
     this.#work.checkReentrance(parent, text);
     parent.awaited.add(text);

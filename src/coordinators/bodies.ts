@@ -3,6 +3,7 @@
 
 import type { Any, CommandBook, EventBook } from '../model/book.ts';
 import type { RejectionNotification } from '../model/reaction.ts';
+import type { ForwardedWork } from './peers.ts';
 
 /** Bytes are those of the protobuf messages. What cannot be decoded throws: a defect, or a damaged store. */
 export interface Bodies {
@@ -10,6 +11,8 @@ export interface Bodies {
   decodeCommand(bytes: Uint8Array): CommandBook;
   encodeEvents(book: EventBook): Uint8Array;
   decodeEvents(bytes: Uint8Array): EventBook;
+  encodeForwarded(work: ForwardedWork): Uint8Array;
+  decodeForwarded(bytes: Uint8Array): ForwardedWork;
   /** No bytes for `undefined`. */
   encodeAny(payload: Any | undefined): Uint8Array;
   decodeAny(bytes: Uint8Array): Any | undefined;

@@ -1,23 +1,23 @@
 // A command becomes durable events. `execute` reads like the list of steps in docs/architecture.md; the numbers are theirs.
 
 import type { AggregateComponent, Decision } from '../component.ts';
-import { DaybookError, invalid } from '../errors.ts';
+import { DaybookError } from '../errors.ts';
 import type { CommandBook, CommandResponse } from '../model/book.ts';
 import { checkRejection, type DecisionLimits, stampDecision } from '../model/decision.ts';
-import { type StreamKey, sameBytes, streamText } from '../model/stream.ts';
+import { type StreamKey, streamText } from '../model/stream.ts';
 import { toTimestamp } from '../model/time.ts';
 import { type CommandLimits, checkCommand, commandBytes } from '../model/validation.ts';
 import type { Runtime } from '../runtime.ts';
 import type { LogIdentity, Outcome, OutcomeKey, StoredOutcome, Unit } from '../store.ts';
 import type { Admission } from './admission.ts';
-import { answer, bookOf, rejected } from './answers.ts';
+import { answer, bookOf, firstAnswer, rejected } from './answers.ts';
 import type { Asking, Hosts } from './asking.ts';
 import type { Caller } from './caller.ts';
 import { type Claim, ClaimLost } from './claim.ts';
 import type { Committer } from './committer.ts';
 import type { Histories } from './histories.ts';
 import type { HotHistory } from './hot-cache.ts';
-import { commandHash, decodeOutcome, encodeOutcome, type OutcomeBody, rejectionBody } from './outcome.ts';
+import { commandHash, encodeOutcome, type OutcomeBody, rejectionBody } from './outcome.ts';
 import { type ConflictLimits, untilCommitted } from './until-committed.ts';
 import type { UpcastingReads } from './upcasting.ts';
 import type { Work } from './work-in-hand.ts';
@@ -71,9 +71,9 @@ export class BusinessCoordinator {
     const stream = checkCommand(command, limits); // 1
     const text = streamText(stream);
     const component = await hosts.find(stream.domain); // 2
-    const parent = asking.enter(command.workId, text);
+    const parent = asking.enter(command.workId, text, caller);
     try {
-      const reserved = (parent ?? claim) !== undefined;
+      const reserved = (parent ?? claim ?? caller.ancestors) !== undefined;
       const job = { domain: stream.domain, bytes: commandBytes(command), reserved, ...caller };
       // 3 and 10: the root is this command's from here to the commit.
       return await admission.run(text, job, () => {
@@ -199,22 +199,8 @@ export class BusinessCoordinator {
   }
 
   /** The key was known: the answer of the first time, whatever the domain would say now. */
-  async #firstOutcome(execution: Execution, stored: StoredOutcome): Promise<CommandResponse> {
-    if (!sameBytes(stored.hash, execution.outcome!.hash)) {
-      throw invalid(
-        'idempotency_key',
-        `idempotency_key: ${JSON.stringify(execution.outcome!.key.key)} was used before, for another command`,
-      );
-    }
-    const body = decodeOutcome(stored.body);
-    if (body.kind === 'rejection') throw rejected(execution.text, body.rejection, true);
-    const to = body.firstSequence + body.count - 1;
-    const { pages } =
-      body.count === 0
-        ? { pages: [] }
-        : await this.#parts.reads.readStream(execution.stream, { from: body.firstSequence, to, maxBytes: Infinity });
-    const book = bookOf(execution.stream, body.correlationId, pages, body.firstSequence + body.count);
-    return answer(this.#parts.log, book, stored.position + Math.max(0, body.count - 1), true);
+  #firstOutcome({ stream, text, outcome }: Execution, stored: StoredOutcome): Promise<CommandResponse> {
+    return firstAnswer(this.#parts, { stream, text, ...outcome! }, stored, true);
   }
 
   /** Only with its key may a command of unknown outcome be repeated. */

@@ -265,12 +265,13 @@ export class DeadLettersCoordinator {
       }
     }
     if (state === 'draining') return;
-    const dead = state === undefined ? {} : { state: state === 'dead' ? ('dead' as const) : ('ready' as const) };
+    const dead = state === 'dead' ? { state } : {};
     for (let last: OutboxKey | undefined = after?.kind === 'outbox' ? after.outbox : undefined; ; ) {
       const rows = await store.listOutbox({ ...of, ...dead, ...(last && { after: last }) });
       for (const row of rows) {
         const id = { kind: 'outbox', outbox: outboxKey(row) } as const;
-        yield { id, found: hasFailed(row) ? { id, row } : undefined };
+        const wanted = hasFailed(row) && (state === undefined || state === stateOf({ id, row }));
+        yield { id, found: wanted ? { id, row } : undefined };
       }
       if (rows.length < LIST_ROWS) break;
       last = rows.at(-1)!;
@@ -408,7 +409,7 @@ function hasFailed({ state, attempts }: OutboxRow): boolean {
 }
 
 function stateOf({ row }: Found): DeadLetter['state'] {
-  return row.state === 'ready' ? 'retrying' : row.state;
+  return row.state === 'ready' || row.state === 'forwarded' ? 'retrying' : row.state;
 }
 
 function subscriptionOf(id: DeadLetterId): string {

@@ -43,7 +43,7 @@ export class DryRunner {
     const stream = checkCommand(command, limits);
     const text = streamText(stream);
     const component = await hosts.find(stream.domain);
-    const parent = asking.enter(command.workId, text);
+    const parent = asking.enter(command.workId, text, caller);
     try {
       const reserved = parent !== undefined;
       const job = { domain: stream.domain, bytes: commandBytes(command), reserved, ...caller };

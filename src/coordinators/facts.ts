@@ -74,9 +74,11 @@ export class FactRecorder {
     const text = streamText(stream);
     const component = askAggregate ? await hosts.find(stream.domain) : undefined;
     await hosts.checkKnown(stream.domain);
+    hosts.checkOwned(stream.domain);
     const bytes = facts!.pages.reduce((sum, page) => sum + pageBytes(page), 0);
     const recording = { facts: facts!, stream, text, component, caller, claim };
-    return admission.run(text, { domain: stream.domain, bytes, reserved: claim !== undefined, ...caller }, () =>
+    const reserved = (claim ?? caller.ancestors) !== undefined;
+    return admission.run(text, { domain: stream.domain, bytes, reserved, ...caller }, () =>
       untilCommitted(text, this.#parts, caller.signal, () => this.#recordOnce(recording)),
     );
   }

@@ -427,7 +427,7 @@ class Following {
       for (const row of rows) {
         if (!this.#positions.has(row.position)) continue;
         // Since its first failure, as far as the row tells: since it was made.
-        if (row.state === 'ready' && (row.attempts === 0 || !this.#longEnough(row.createdAtMicros, row.state)))
+        if (row.state !== 'dead' && (row.attempts === 0 || !this.#longEnough(row.createdAtMicros, row.state)))
           return false;
         this.#sentErrors.push(
           this.#errorOf(row.position, { ...row, component: row.subscription, target: coverOf(row) }),

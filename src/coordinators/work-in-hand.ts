@@ -15,6 +15,13 @@ export interface Work {
   readonly awaited: Set<string>;
 }
 
+/** Work that another daemon has in hand, or ours as others see it. */
+export interface RemoteWork {
+  workId: string;
+  stream: string;
+  decides: boolean;
+}
+
 export class WorkInHand {
   readonly #prefix: string;
   #count = 0;
@@ -45,6 +52,13 @@ export class WorkInHand {
     return id === '' ? undefined : this.#byId.get(id);
   }
 
+  /** The same from a chain that another daemon passed on, nearest first. What of it is in hand here is itself. */
+  adopt(chain: readonly RemoteWork[]): Work | undefined {
+    return chain.reduceRight<Work | undefined>((parent, { workId: id, stream: streamText, decides }) => {
+      return this.#byId.get(id) ?? { id, streamText, parent, decides, awaited: new Set() };
+    }, undefined);
+  }
+
   /** REENTRANT when a call from inside `parent` for this aggregate would wait for itself, directly or through others. */
   checkReentrance(parent: Work, streamText: string): void {
     const mine = new Set<string>();
@@ -73,4 +87,13 @@ export function ancestors(work: Work | undefined): string[] {
   const ids: string[] = [];
   for (let w = work; w !== undefined; w = w.parent) ids.push(w.id);
   return ids;
+}
+
+/** The same for another daemon. */
+export function chainOf(work: Work | undefined): RemoteWork[] {
+  const chain: RemoteWork[] = [];
+  for (let w = work; w !== undefined; w = w.parent) {
+    chain.push({ workId: w.id, stream: w.streamText, decides: w.decides });
+  }
+  return chain;
 }

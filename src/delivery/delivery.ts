@@ -1,7 +1,7 @@
 // Reactions: which subscriptions there are, which of their partitions this daemon works for, and when that changes. What happens to an
 // event is in partition.ts; docs/architecture.md tells the whole.
 
-import type { Components, Reactor, ReactorDeclaration } from '../component.ts';
+import type { Components } from '../component.ts';
 import type { Asking } from '../coordinators/asking.ts';
 import type { Histories } from '../coordinators/histories.ts';
 import { ProcessManagerCoordinator } from '../coordinators/process-manager.ts';
@@ -10,19 +10,30 @@ import type { Effect, ReactionLimits } from '../coordinators/reaction.ts';
 import { SagaCoordinator } from '../coordinators/saga.ts';
 import type { HeldPartition } from '../coordinators/waiting.ts';
 import { sleep, type Timer } from '../runtime.ts';
-import type { InstanceRow, PartitionCursor, PartitionKey, SubscriptionDefinition } from '../store.ts';
-import { declaredGeneration, definitionOf, disagreement, startAfterAll } from './declarations.ts';
-import type { DispatchParts } from './dispatcher.ts';
-import { describeInstance, type InstanceBody, readInstance } from './instances.ts';
+import type {
+  InstanceRow,
+  NewsTopic,
+  OutboxRow,
+  PartitionCursor,
+  PartitionKey,
+  SubscriptionDefinition,
+} from '../store.ts';
+import { Declaring } from './declaring.ts';
+import { Forwarded } from './forwarded.ts';
+import { describeInstance, type InstanceBody, type Instances, readInstance } from './instances.ts';
 import { Leases } from './leases.ts';
 import type { LogTail } from './log-tail.ts';
+import { Lookout } from './lookout.ts';
+import { Announcer } from './news.ts';
+import type { OutputParts, OutputSource } from './outputs.ts';
 import type { Partition } from './partition.ts';
 import type { DeliveryLimits } from './parts.ts';
 import { Rebuild } from './rebuild.ts';
+import { isMine, membersOf } from './sharing.ts';
 import { Subscription, type SubscriptionParts, type TakenPartition } from './subscription.ts';
 import { readStubbornly } from './units.ts';
 
-export interface DeliveryOptions extends Omit<DispatchParts, 'storeClock' | 'limits'> {
+export interface DeliveryOptions extends Omit<OutputParts, 'storeClock' | 'limits'> {
   tail: LogTail;
   components: Components;
   histories: Histories;
@@ -35,6 +46,10 @@ export interface DeliveryOptions extends Omit<DispatchParts, 'storeClock' | 'lim
   commands: () => number;
   /** Domains that this daemon decides for now. */
   domains: () => readonly string[];
+  /** The daemons of the log: what is learned of them is kept there. */
+  instances: Instances;
+  /** Where other daemons reach this one; empty: nowhere. */
+  peerAddress: () => string;
   /** Why the store cannot be used; `undefined`: it can again. */
   onStore: (fault: string | undefined) => void;
 }
@@ -43,6 +58,12 @@ export interface DeliveryOptions extends Omit<DispatchParts, 'storeClock' | 'lim
 const RETAKE_MS = 100;
 /** In one batch of the removal of an old generation. */
 const REMOVE_ROWS = 1000;
+/** Heartbeats between two looks at what others may have declared, paused or released without a word. */
+const BEATS = 2;
+/** At least so often it is looked for what others left to do. */
+const LOOK_MS = 3000;
+/** Between two heartbeats, also when somebody asks for domains that nobody hosts. */
+const LOOK_AROUND_MS = 25;
 
 export class Delivery {
   readonly #options: DeliveryOptions;
@@ -55,9 +76,18 @@ export class Delivery {
   readonly #rebuilds = new Map<string, Rebuild>();
   readonly #progressListeners = new Set<() => void>();
   readonly #storedListeners = new Set<(subscription: string, effect: Effect) => void>();
-  /** Reactors that contradict what is known of them, and what they were told. */
-  readonly #refused = new Map<Reactor, string>();
-  #instances: InstanceBody[] = [];
+  readonly #declaring: Declaring;
+  readonly #newsListeners = new Set<() => void>();
+  readonly #announcer: Announcer;
+  readonly #lookout: Lookout;
+  readonly #forwarded: Forwarded;
+  /** As others know it. */
+  #described = '';
+  #beats = 0;
+  #beatMs = -Infinity;
+  #lookingAround: Promise<void> | undefined;
+  /** Some partition is this daemon's share, and still somebody else's. */
+  #incomplete = false;
   #reconciling: Promise<void> | undefined;
   #again = false;
   #retake: Timer | undefined;
@@ -77,15 +107,21 @@ export class Delivery {
       onStore: (fault) => options.onStore(fault),
     });
     const storeClock = this.#leases.storeClock;
+    const { instances } = options;
+    this.#announcer = new Announcer(store.news, runtime, () => instances.alone);
+    const onProgress = () => {
+      for (const listener of this.#progressListeners) listener();
+    };
     this.#parts = {
       ...options,
       storeClock,
+      hostsHere: (domain) => components.aggregate(domain) !== undefined,
+      hostedElsewhere: (domain) => instances.hostsOf(domain).length > 0,
+      announce: () => this.announce('outbox'),
       valid: () => this.#leases.valid,
       held: (partition) => this.#held(partition),
       onGivenUp: () => this.#retakeSoon(),
-      onProgress: () => {
-        for (const listener of this.#progressListeners) listener();
-      },
+      onProgress,
       onStored: (subscription, effect) => {
         for (const listener of this.#storedListeners) listener(subscription, effect);
       },
@@ -94,36 +130,62 @@ export class Delivery {
     const reactionParts = { ...options, storeClock, log: options.logIdentity };
     this.#sagas = new SagaCoordinator(reactionParts);
     this.#processManagers = new ProcessManagerCoordinator(reactionParts);
+    this.#declaring = new Declaring(options);
+    this.#lookout = new Lookout({
+      ...options,
+      storeClock,
+      everyMs: Math.min(LOOK_MS, limits.leaseMs / 4),
+      subscriptions: () => this.subscriptions,
+    });
+    this.#forwarded = new Forwarded({
+      ...options,
+      storeClock,
+      shares: () => instances.sharesOf(options.domains()),
+      valid: () => this.#leases.valid,
+      sourceOf: (row) => this.#sourceOf(row),
+      onProgress: () => {
+        this.announce('outbox');
+        onProgress();
+      },
+    });
     components.onReactorsChanged(() => {
       if (this.#stopped) return;
       this.#kick();
-      void this.#leases.renew();
+      this.tellOthers();
     });
+    store.news?.listen((topic) => this.#heard(topic));
   }
 
   /** Waits for a store that is away. Throws the signal's reason. */
   async start(signal: AbortSignal): Promise<void> {
     await readStubbornly(this.#options, signal, () => this.#leases.start());
     await readStubbornly(this.#options, signal, () => this.#reconcile());
+    this.#lookout.start();
+    this.#forwarded.kick();
   }
 
   /** Ends what is in hand, within the time, and gives every lease back. */
   async stop(timeoutMs: number): Promise<void> {
     this.#stopped = true;
     this.#retake?.cancel();
+    this.#lookout.stop();
     for (const rebuild of this.#rebuilds.values()) rebuild.stop();
     const releasing = (async () => {
       await this.#reconciling?.catch(() => {});
       for (const rebuild of this.#rebuilds.values()) rebuild.stop();
-      await Promise.all(
-        [...this.#subscriptions.values()].map((subscription) =>
+      await Promise.all([
+        this.#forwarded.drain(),
+        ...this.subscriptions.map((subscription) =>
           subscription.release(subscription.partitions.map(({ key }) => key.partition)),
         ),
-      );
+      ]);
     })().catch((error) => this.#options.log.warn({ err: error }, 'leases could not be given back; they expire'));
     await Promise.race([releasing, sleep(this.#options.runtime, timeoutMs)]);
     for (const subscription of this.#subscriptions.values()) subscription.stop();
+    this.#forwarded.stop();
     await this.#leases.leave().catch(() => {});
+    if (!this.#options.instances.alone) await this.#options.store.news?.announce('daemons').catch(() => {});
+    this.#announcer.stop();
   }
 
   readonly storeClock = (): number => this.#leases.storeClock();
@@ -163,7 +225,33 @@ export class Delivery {
 
   /** The daemons of this log, as of the last heartbeat. */
   get instances(): readonly InstanceBody[] {
-    return this.#instances;
+    return this.#options.instances.all;
+  }
+
+  /** Other daemons may want to look. */
+  announce(topic: NewsTopic): void {
+    this.#announcer.announce(topic);
+  }
+
+  /** What this daemon says of itself has changed. */
+  tellOthers(): void {
+    void this.#leases.renew();
+  }
+
+  /** Called when other daemons may have done something. */
+  onNews(listener: () => void): void {
+    this.#newsListeners.add(listener);
+  }
+
+  /** Learns of daemons that have just come; once for all who ask at the same time. */
+  lookAround(): Promise<void> {
+    this.#lookingAround ??= (async () => {
+      const { runtime } = this.#options;
+      await sleep(runtime, Math.max(0, this.#beatMs + LOOK_AROUND_MS - runtime.monotonicMs()));
+      await this.#leases.renew();
+      this.#lookingAround = undefined;
+    })();
+    return this.#lookingAround;
   }
 
   /** Called when a cursor moved, a key was parked or replayed, or an output went. */
@@ -188,11 +276,13 @@ export class Delivery {
 
   /** Subscriptions were paused, resumed or declared by somebody else. */
   async changed(): Promise<void> {
+    this.announce('daemons');
     await this.#reconcile();
   }
 
   /** Parked keys or outputs were replayed or discarded. */
   async replayed(name: string): Promise<void> {
+    this.announce('outbox');
     for (const subscription of this.#subscriptions.values()) {
       if (subscription.name !== name) continue;
       for (const partition of subscription.partitions) await partition.parked.refresh();
@@ -201,33 +291,56 @@ export class Delivery {
   }
 
   #heartbeat(rows: readonly InstanceRow[]): void {
-    const known = this.#instances.map(({ instance }) => instance).join();
-    this.#instances = rows.map(readInstance);
-    const changed = this.#instances.map(({ instance }) => instance).join() !== known;
+    const { instances, runtime } = this.#options;
+    const changed = instances.update(rows.map(readInstance));
+    this.#beatMs = runtime.monotonicMs();
     if (this.#stopped) return;
     // Rows may have been changed by other daemons, and leases given up.
-    if (changed || this.#instances.length > 1) this.#kick();
-    for (const subscription of this.#subscriptions.values()) {
-      subscription.kickAll();
-      for (const partition of subscription.partitions) {
-        if (partition.parked.rows > 0) void partition.parked.refresh().catch(() => {});
-      }
+    const due = !instances.alone && (this.#incomplete || ++this.#beats % BEATS === 0);
+    if (changed || due) this.#kick();
+    if (changed) this.#forwarded.kick();
+    const described = JSON.stringify({ ...this.#describe(), heartbeatAtMicros: 0 });
+    if (described !== this.#described) this.#announcer.announce('daemons');
+    this.#described = described;
+    // Leases may have been doubtful for a while.
+    for (const subscription of this.#subscriptions.values()) subscription.pumpAll();
+  }
+
+  #heard(topic: NewsTopic): void {
+    if (this.#stopped) return;
+    if (topic === 'daemons') {
+      this.#kick();
+      void this.#leases.renew();
     }
+    if (topic !== 'outbox') this.#options.tail.wake();
+    if (topic !== 'events') this.#forwarded.kick();
+    if (topic !== 'events') this.#lookout.soon();
+    for (const listener of this.#newsListeners) listener();
+  }
+
+  #sourceOf({ subscription: name, generation }: OutboxRow): OutputSource | undefined {
+    const subscription = this.subscription(name, generation);
+    if (subscription === undefined || subscription.definition.paused) return undefined;
+    const processDomain = this.#options.instances.processDomainOf(name) ?? subscription.processDomain;
+    return { name, kind: subscription.kind, processDomain };
   }
 
   #describe(): InstanceBody {
-    const { instance, version, logIdentity, domains, components } = this.#options;
+    const { instance, version, logIdentity, domains, components, peerAddress } = this.#options;
     const hosted = components.reactors().filter(({ available }) => available);
     return {
       instance,
       version,
       incarnation: logIdentity.incarnation,
       domains: [...domains()],
+      peerAddress: peerAddress(),
+      takesForwarded: true,
       components: hosted.map(({ declaration }) => ({
         name: declaration.name,
         kind: declaration.kind,
         generation: declaration.generation,
         version: declaration.version,
+        domain: declaration.domain,
       })),
       replacing: [...this.#rebuilds]
         .filter(([, rebuild]) => rebuild.holds(rebuild.previous))
@@ -269,22 +382,18 @@ export class Delivery {
   }
 
   async #bringUpToDate(): Promise<void> {
-    const { store, components } = this.#options;
+    const { store } = this.#options;
     let definitions = await store.listSubscriptions();
-    let declared = false;
-    for (const reactor of components.reactors()) {
-      if (reactor.available || this.#refused.has(reactor))
-        declared = (await this.#declare(reactor, definitions)) || declared;
-    }
-    if (declared) {
+    if (await this.#declaring.declareAll(definitions)) {
       definitions = await store.listSubscriptions();
+      this.#announcer.announce('daemons');
       // Those that were looked at before may contradict it.
       this.#again = true;
     }
     for (const definition of definitions) {
       const text = textOf(definition.name, definition.generation);
       const known = this.#subscriptions.get(text);
-      const reactor = this.#reactorFor(definition);
+      const reactor = this.#declaring.reactorFor(definition);
       if (known !== undefined) known.update(definition, reactor);
       else {
         const subscription = new Subscription(this.#parts, this.#coordinatorFor(definition), definition);
@@ -299,6 +408,7 @@ export class Delivery {
     }
     await this.#watchRebuilds(definitions);
     const cursors = await store.listCursors();
+    this.#incomplete = false;
     for (const definition of definitions) await this.#share(definition, cursors);
   }
 
@@ -308,66 +418,20 @@ export class Delivery {
     return new ProjectorCoordinator(this.#options);
   }
 
-  /** True: something new is in the store now. Refuses what contradicts it. */
-  async #declare(reactor: Reactor, definitions: readonly SubscriptionDefinition[]): Promise<boolean> {
-    const { declaration } = reactor;
-    const known = definitions.filter(({ name }) => name === declaration.name);
-    const sentence = disagreement(declaration, known);
-    if (this.#refused.get(reactor) !== sentence) {
-      if (sentence === undefined) this.#refused.delete(reactor);
-      else {
-        this.#refused.set(reactor, sentence);
-        this.#options.log.warn({ component: declaration.name, why: sentence }, 'a declaration is refused');
-      }
-      reactor.refuse(sentence);
-    }
-    if (sentence !== undefined) return false;
-    const definition = definitionOf(declaration, known, 0);
-    if (definition === undefined) return false;
-    const startAfter = await startAfterAll(this.#options.store, declaration.name, await this.#startOf(declaration));
-    const now = await this.#options.store.declare({ ...definition, startAfter });
-    const about = { subscription: now.name, kind: now.kind, generation: now.generation, version: now.version };
-    const before = known.find((row) => row.generation === now.generation);
-    if (before?.version === now.version) return false;
-    this.#options.log.info({ ...about, start_after: now.startAfter }, 'subscription declared');
-    return true;
-  }
-
-  async #startOf({ start }: ReactorDeclaration): Promise<number> {
-    const { store } = this.#options;
-    switch (start.kind) {
-      case 'beginning':
-        return 0;
-      case 'now':
-        return (await store.head()).position;
-      case 'after':
-        return Math.min(start.position, (await store.head()).position);
-      case 'time':
-        return store.positionBefore(start.timeMicros);
-    }
-  }
-
-  /** Who may serve this generation of it now. */
-  #reactorFor(definition: SubscriptionDefinition): Reactor | undefined {
-    const serving = this.#options.components
-      .reactors()
-      .filter(({ declaration: { name, kind } }) => name === definition.name && kind === definition.kind)
-      .filter((reactor) => !this.#refused.has(reactor))
-      .filter(({ declaration }) => serves(declaration, definition));
-    return serving.find(({ available }) => available) ?? serving[0];
-  }
-
   /** Takes and gives back partitions, so that every daemon that can reach the component has its share. */
   async #share(definition: SubscriptionDefinition, cursors: readonly PartitionCursor[]): Promise<void> {
     const { store, instance } = this.#options;
     const { name, generation, partitions, version } = definition;
     const subscription = this.#subscriptions.get(textOf(name, generation));
     if (subscription === undefined || this.#rebuilds.get(name)?.holds(generation)) return;
-    const { members, hosted } = this.#membersFor(definition);
-    const mine = (partition: number) => members[(partition + hash(name)) % members.length] === instance;
+    const { members, hosted } = membersOf(definition, this.#options.instances.all, this.#describe());
+    const mine = (partition: number) => isMine(instance, members, name, partition);
     const surplus = subscription.partitions.filter(({ key }) => !mine(key.partition)).map(({ key }) => key.partition);
     // When no daemon can reach the component, everything stays where it is until one can.
-    if (hosted && surplus.length > 0) await subscription.release(surplus);
+    if (hosted && surplus.length > 0) {
+      await subscription.release(surplus);
+      this.#announcer.announce('daemons');
+    }
     // What a release that failed, or a rebuild that did not come about, has left behind.
     for (const row of cursors) {
       if (row.subscription !== name || row.generation !== generation || row.owner !== instance) continue;
@@ -388,28 +452,9 @@ export class Delivery {
       const acquired = await store.acquire({ subscription: name, generation, partition }, instance, version);
       const redeclared = cursor !== undefined && cursor.epoch > 0 && cursor.definitionVersion !== version;
       if (acquired !== undefined) taken.push({ ...acquired, redeclared });
+      else this.#incomplete = true;
     }
     if (taken.length > 0) await subscription.add(taken, (await store.head()).position, instance);
-  }
-
-  /** Daemons that can reach the component; when none can, all, unless nothing could be done: outputs that wait go all the same. */
-  #membersFor(definition: SubscriptionDefinition): { members: string[]; hosted: boolean } {
-    const all = this.#instances.length > 0 ? this.#instances : [this.#describe()];
-    const own = this.#describe();
-    const known = all.map((other) => (other.instance === own.instance ? own : other));
-    const replacing = known.find((other) =>
-      other.replacing.some(({ name, generation }) => name === definition.name && generation === definition.generation),
-    );
-    if (replacing !== undefined) return { members: [replacing.instance], hosted: true };
-    const hosting = known.filter(({ components }) =>
-      components.some(
-        (component) =>
-          component.name === definition.name && component.kind === definition.kind && serves(component, definition),
-      ),
-    );
-    const hosted = hosting.length > 0;
-    const useful = hosted ? hosting : definition.kind === 'projector' ? [] : all;
-    return { members: useful.map(({ instance }) => instance).sort(), hosted };
   }
 
   async #held({ key, epoch }: Partition): Promise<boolean> {
@@ -428,8 +473,12 @@ export class Delivery {
     const { store } = this.#options;
     const newest = new Map<string, SubscriptionDefinition>();
     for (const definition of definitions) if (definition.kind === 'projector') newest.set(definition.name, definition);
+    if (newest.size === 0) return;
+    const activeOf = new Map(
+      (await store.activeGenerations()).map(({ projector, generation }) => [projector, generation]),
+    );
     for (const [name, next] of newest) {
-      const active = await store.activeGeneration(name);
+      const active = activeOf.get(name) ?? 0;
       const running = this.#rebuilds.get(name);
       const over = definitions.filter((other) => other.name === name && other.generation < next.generation);
       for (const { generation } of over) if (generation !== active) void this.#remove(name, generation);
@@ -472,17 +521,6 @@ export class Delivery {
   }
 }
 
-function serves(component: { generation: number; version: number }, definition: SubscriptionDefinition): boolean {
-  return declaredGeneration(definition) === component.generation && definition.version % 1_000_000 <= component.version;
-}
-
 function textOf(name: string, generation: number): string {
   return `${name} ${generation}`;
-}
-
-/** Spreads the first partitions of subscriptions over the daemons. */
-function hash(text: string): number {
-  let sum = 0;
-  for (let i = 0; i < text.length; i++) sum = (sum * 31 + text.charCodeAt(i)) >>> 0;
-  return sum;
 }

@@ -1,35 +1,28 @@
-// Sends what reactions want. Rows of one lane go one after the other; a row goes in the unit of what it leads to, so it happens once.
+// Sends rows of the outbox. Those of one lane go one after the other; what is tried again, and when, is told by the row.
 
 import { HostLost } from '../component.ts';
-import type { Bodies } from '../coordinators/bodies.ts';
-import type { BusinessCoordinator } from '../coordinators/business.ts';
-import { type Claim, ClaimLost } from '../coordinators/claim.ts';
-import type { FactRecorder } from '../coordinators/facts.ts';
-import { emptyWork, laneOf } from '../coordinators/reaction.ts';
-import { asDaybookError, type DaybookError } from '../errors.ts';
-import { type CommandBook, NO_ORIGIN, type Rejection } from '../model/book.ts';
-import { counts, sentenceOf } from '../model/failure.ts';
-import { orderingKey } from '../model/ordering.ts';
+import { ClaimLost } from '../coordinators/claim.ts';
+import { asDaybookError } from '../errors.ts';
+import { afterFailure, counts, sentenceOf } from '../model/failure.ts';
 import { retryDelayMs } from '../model/retry.ts';
-import { streamText } from '../model/stream.ts';
 import type { Timer } from '../runtime.ts';
-import type { OutboxKey, OutboxRow, TimerRow, Unit } from '../store.ts';
-import type { Partition } from './partition.ts';
-import type { DeliveryParts } from './parts.ts';
+import type { OutboxRow } from '../store.ts';
+import { aboutRow, type OutputParts, tellDead, writeRow } from './outputs.ts';
 import { Fenced } from './units.ts';
 
-export interface DispatchParts extends DeliveryParts {
-  business: Pick<BusinessCoordinator, 'execute'>;
-  facts: Pick<FactRecorder, 'record'>;
-  bodies: Bodies;
-}
-
-export interface DispatchContext {
+/** Where rows come from, and what becomes of one. */
+export interface RowSource {
+  /** For the log. */
   readonly name: string;
-  readonly kind: 'saga' | 'process_manager';
-  /** Of the process manager's own streams. */
-  readonly processDomain: string;
+  /** Aborted when nothing of it may be stored any more. */
+  readonly signal: AbortSignal;
   mayDispatch(): boolean;
+  /** First rows of their lanes, the earliest due first. */
+  due(nowMicros: number, limit: number): Promise<OutboxRow[]>;
+  /** When to look again; `undefined`: when somebody says so. */
+  nextDue(): Promise<number | undefined>;
+  /** Resolves when the row has gone or was changed. Rejects with ClaimLost or Fenced when it is not as it was, else with why it waits. */
+  send(row: OutboxRow): Promise<void>;
   /** A row has gone, or changed. */
   progressed(): void;
 }
@@ -46,9 +39,8 @@ const GROUP_MS = 50;
 const LOOK_AGAIN_MS = 3000;
 
 export class Dispatcher {
-  readonly #parts: DispatchParts;
-  readonly #context: DispatchContext;
-  readonly #partition: Partition;
+  readonly #parts: OutputParts;
+  readonly #source: RowSource;
   readonly #lanes = new Set<string>();
   /** Tries in a row that nobody judged, by lane. */
   readonly #uncounted = new Map<string, number>();
@@ -61,15 +53,14 @@ export class Dispatcher {
   #stopped = false;
   #idle: (() => void)[] = [];
 
-  constructor(parts: DispatchParts, context: DispatchContext, partition: Partition) {
+  constructor(parts: OutputParts, source: RowSource) {
     this.#parts = parts;
-    this.#context = context;
-    this.#partition = partition;
+    this.#source = source;
   }
 
   /** There may be something to send. */
   kick(): void {
-    if (this.#stopped || !this.#context.mayDispatch()) return;
+    if (this.#stopped || !this.#source.mayDispatch()) return;
     this.#again = true;
     if (!this.#looking) void this.#look();
   }
@@ -91,12 +82,12 @@ export class Dispatcher {
     this.#looking = true;
     this.#timer?.cancel();
     try {
-      while (this.#again && !this.#stopped && this.#context.mayDispatch()) {
+      while (this.#again && !this.#stopped && this.#source.mayDispatch()) {
         this.#again = false;
         await this.#begin();
       }
     } catch (error) {
-      this.#parts.log.warn({ subscription: this.#context.name, err: error }, 'the outbox cannot be read; trying again');
+      this.#parts.log.warn({ subscription: this.#source.name, err: error }, 'the outbox cannot be read; trying again');
       this.#wakeIn(1000);
     } finally {
       this.#looking = false;
@@ -104,17 +95,16 @@ export class Dispatcher {
   }
 
   async #begin(): Promise<void> {
-    const { store, storeClock } = this.#parts;
-    const { key } = this.#partition;
-    const now = storeClock();
+    const now = this.#parts.storeClock();
     const room = CONCURRENCY - this.#lanes.size;
     if (room <= 0) return;
-    const rows = await store.dueOutbox(key, now, CONCURRENCY + this.#lanes.size + this.#waiting.size);
+    const rows = await this.#source.due(now, CONCURRENCY + this.#lanes.size + this.#waiting.size);
     for (const row of rows) {
       if (this.#stopped || this.#lanes.size >= CONCURRENCY) return;
-      if (!this.#lanes.has(row.lane) && !this.#waiting.has(row.lane)) void this.#send(row);
+      const lane = laneOf(row);
+      if (!this.#lanes.has(lane) && !this.#waiting.has(lane)) void this.#send(row, lane);
     }
-    const next = await store.nextOutboxDue(key);
+    const next = await this.#source.nextDue();
     if (next !== undefined && next > now) this.#wakeIn(Math.min(LOOK_AGAIN_MS, (next - now) / 1000));
   }
 
@@ -124,133 +114,56 @@ export class Dispatcher {
     this.#timer = this.#parts.runtime.after(Math.max(1, delayMs), () => this.kick());
   }
 
-  async #send(row: OutboxRow): Promise<void> {
-    this.#lanes.add(row.lane);
+  async #send(row: OutboxRow, lane: string): Promise<void> {
+    this.#lanes.add(lane);
     try {
-      await this.#dispatch(row);
-      this.#uncounted.delete(row.lane);
+      await this.#source.send(row);
+      this.#uncounted.delete(lane);
     } catch (thrown) {
-      await this.#failed(row, thrown).catch((error) => {
-        this.#parts.log.warn({ ...about(row), err: error }, 'an output could not be dealt with; trying again');
-        this.#wait(row.lane);
+      await this.#failed(row, lane, thrown).catch((error) => {
+        this.#parts.log.warn({ ...aboutRow(row), err: error }, 'an output could not be dealt with; trying again');
+        this.#wait(lane);
       });
     } finally {
-      this.#lanes.delete(row.lane);
-      this.#context.progressed();
+      this.#lanes.delete(lane);
+      this.#source.progressed();
       if (this.#lanes.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
       // A lane that waits has nothing new; but it may have made room.
-      if (!this.#waiting.has(row.lane) || this.#lanes.size === 0) this.kick();
+      if (!this.#waiting.has(lane) || this.#lanes.size === 0) this.kick();
     }
   }
 
-  async #dispatch(row: OutboxRow): Promise<void> {
-    const { business, facts, bodies } = this.#parts;
-    const caller = { deadlineMs: Infinity, signal: this.#partition.signal };
-    const own = this.#context.kind === 'process_manager';
-    if (row.kind === 'timer') {
-      const occasion = { kind: 'timer', row: timerOf(row), from: row } as const;
-      return this.#partition.trigger(processKeyOf(row), occasion);
-    }
-    if (row.kind === 'notification' && own) {
-      return this.#partition.trigger(processKeyOf(row), { kind: 'rejection', row });
-    }
-    if (row.kind === 'fact') {
-      await facts.record(bodies.decodeEvents(row.body), false, caller, this.#claim(row, undefined));
-      return;
-    }
-    const command = bodies.decodeCommand(row.body);
-    try {
-      await business.execute(command, caller, this.#claim(row, command));
-    } catch (error) {
-      // Stored, with the notification; or, for a notification, as a dead letter.
-      if (asDaybookError(error).reason !== 'REJECTED') throw error;
-      if (row.kind === 'notification') this.#dead(row, asDaybookError(error));
-    }
-  }
-
-  #claim(row: OutboxRow, command: CommandBook | undefined): Claim {
-    const { incarnation, subscription, generation, position, index, target } = row;
-    const parts = [incarnation, subscription, generation, position, index];
-    // A notification that was refused stays as a dead letter, and may be refused again when it is replayed.
-    const key = (row.kind === 'notification' ? [...parts, row.version] : parts).join('/');
-    return {
-      key: { tenant: target.tenant, kind: 'reaction', key },
-      work: (rejection) => {
-        const work = emptyWork();
-        if (rejection !== undefined && row.kind === 'notification') {
-          work.outboxChanged.push({ key: row, version: row.version, row: refused(row, rejection) });
-          return work;
-        }
-        work.outboxChanged.push({ key: row, version: row.version, row: undefined });
-        const notification = rejection && command && this.#notification(row, command, rejection);
-        if (notification !== undefined) work.outboxAdded.push(notification);
-        return work;
-      },
-    };
-  }
-
-  /** Tells whoever caused the command that it was rejected: the aggregate whose event a saga answered, or the process. */
-  #notification(row: OutboxRow, command: CommandBook, rejection: Rejection): OutboxRow | undefined {
-    const { bodies, storeClock } = this.#parts;
-    const { name: component, kind, processDomain } = this.#context;
-    const { source, sourceSequence = 0, sourcePosition = 0 } = command.origin ?? {};
-    const own = kind === 'process_manager';
-    if (source === undefined && !own) return undefined;
-    const { tenant, correlationId } = command.cover!;
-    const target = own
-      ? { tenant, domain: processDomain, root: row.target.root }
-      : { tenant: source!.tenant, domain: source!.domain, root: source!.root!.value };
-    const notification = { command, rejection, component, source, sourceSequence, sourcePosition };
-    const book: CommandBook = {
-      cover: { root: { value: target.root }, domain: target.domain, tenant, correlationId },
-      pages: [{ command: bodies.packNotification(notification) }],
-      origin: { ...NO_ORIGIN, ...command.origin, depth: (command.origin?.depth ?? 0) + 1 },
-      idempotencyKey: '',
-      metadata: command.metadata,
-      workId: '',
-    };
-    const now = storeClock();
-    // Tenants and correlation ids may hold whatever parts them from the target.
-    const key = row.lane.slice(0, -streamText(row.target).length - 1);
-    return {
-      ...row,
-      index: row.index + 1,
-      lane: laneOf(key, target),
-      state: 'ready',
-      target,
-      kind: 'notification',
-      body: bodies.encodeCommand(book),
-      attempts: 0,
-      dueAtMicros: now,
-      createdAtMicros: now,
-      reason: '',
-      message: '',
-      version: 0,
-    };
-  }
-
-  async #failed(row: OutboxRow, thrown: unknown): Promise<void> {
-    if (this.#stopped || this.#partition.signal.aborted) return;
+  async #failed(row: OutboxRow, lane: string, thrown: unknown): Promise<void> {
+    if (this.#stopped || this.#source.signal.aborted) return;
     // The row is not as it was; it is looked for again, though not in haste.
-    if (thrown instanceof ClaimLost || thrown instanceof Fenced) return this.#wait(row.lane);
+    if (thrown instanceof ClaimLost || thrown instanceof Fenced) return this.#wait(lane);
     const error = asDaybookError(thrown);
-    if (!counts(error) && !(error instanceof HostLost && row.kind !== 'command')) return this.#later(row);
-    if (error.reason === 'UNKNOWN_DOMAIN' && this.#mayYetCome(row)) return this.#later(row);
-    const { state, delayMs } = this.#partition.parked.after(row.attempts + 1);
+    if (!counts(error) && !(error instanceof HostLost && row.kind !== 'command')) return this.#later(row, lane);
+    if (error.reason === 'UNKNOWN_DOMAIN' && this.#mayYetCome(row)) return this.#later(row, lane);
+    const attempts = row.attempts + 1;
+    const after = this.#after(attempts);
+    const delayMs = after.state === 'dead' ? 0 : after.delayMs;
     const changed: OutboxRow = {
       ...row,
-      state: state === 'dead' ? 'dead' : 'ready',
-      attempts: row.attempts + 1,
+      state: after.state === 'dead' ? 'dead' : row.state,
+      attempts,
       dueAtMicros: Math.round(this.#parts.storeClock() + delayMs * 1000),
       reason: error.reason,
       message: sentenceOf(error),
     };
-    this.#uncounted.delete(row.lane);
+    this.#uncounted.delete(lane);
     // Somebody else has dealt with it meanwhile: then nothing failed.
     if (!(await this.#write(row, changed))) return;
-    if (state === 'dead') this.#dead(row, error);
-    else
-      this.#parts.log.warn({ ...about(row), attempts: changed.attempts, err: error }, 'an output failed; trying again');
+    if (after.state === 'dead') return tellDead(this.#parts, row, error);
+    this.#parts.log.warn({ ...aboutRow(row), attempts, err: error }, 'an output failed; trying again');
+    // Nobody else looks for when that is.
+    if (row.state === 'forwarded') this.#wakeIn(delayMs);
+  }
+
+  #after(attempts: number) {
+    const { reactionAttempts, reactionRetryMinMs, reactionRetryMaxMs } = this.#parts.limits;
+    const schedule = { tries: reactionAttempts, minMs: reactionRetryMinMs, maxMs: reactionRetryMaxMs };
+    return afterFailure(schedule, attempts, this.#parts.runtime.random());
   }
 
   /** After a restart nobody has served the domain yet. When nobody comes for long, it is a mistake, and somebody should see it. */
@@ -260,34 +173,14 @@ export class Dispatcher {
     return storeClock() - row.createdAtMicros < patienceMs * 1000;
   }
 
-  #dead(row: OutboxRow, error: DaybookError): void {
-    this.#parts.log.error({ ...about(row), reason: error.reason, err: error }, 'an output is a dead letter');
-  }
-
   /** False: it has gone or changed. */
-  async #write(key: OutboxKey & { version: number }, row: OutboxRow): Promise<boolean> {
-    const work = emptyWork();
-    work.outboxChanged.push({ key, version: key.version, row });
-    const unit: Unit = {
-      unitId: this.#parts.runtime.uuid(),
-      appends: [],
-      expectations: [],
-      snapshots: [],
-      outcomes: [],
-      work,
-    };
-    try {
-      await this.#partition.commit(unit);
-      return true;
-    } catch (error) {
-      if (!(error instanceof Fenced)) throw error;
-      return false;
-    }
+  #write(row: OutboxRow, changed: OutboxRow): Promise<boolean> {
+    return writeRow(this.#parts, row, changed, this.#source.signal);
   }
 
   /** Nobody judged it. */
-  async #later(row: OutboxRow): Promise<void> {
-    if (this.#waiting.size < WAITING) return this.#wait(row.lane);
+  async #later(row: OutboxRow, lane: string): Promise<void> {
+    if (this.#waiting.size < WAITING) return this.#wait(lane);
     const { storeClock, runtime } = this.#parts;
     const delayMs = WAIT_IN_STORE_MS * (1 + runtime.random());
     await this.#write(row, { ...row, dueAtMicros: Math.round(storeClock() + delayMs * 1000) });
@@ -315,39 +208,7 @@ export class Dispatcher {
   }
 }
 
-/** A notification that was refused: nothing loops. */
-function refused(row: OutboxRow, { code, message }: Rejection): OutboxRow {
-  const said = `the aggregate refused to be told: ${message || code || 'no reason given'}`;
-  return { ...row, state: 'dead', attempts: row.attempts + 1, reason: 'REJECTED', message: said.slice(0, 1000) };
-}
-
-const TIMER_LANE = '>timer ';
-
-function processKeyOf({ target, correlationId }: OutboxRow): string {
-  return orderingKey('correlation', { root: undefined, domain: '', tenant: target.tenant, correlationId });
-}
-
-/** The row that a timer becomes when it has failed too often. */
-export function rowOfTimer(timer: TimerRow, base: Omit<OutboxRow, 'lane' | 'body' | 'kind'>): OutboxRow {
-  return { ...base, kind: 'timer', lane: `${timer.process}${TIMER_LANE}${timer.name}`, body: timer.body };
-}
-
-function timerOf(row: OutboxRow): TimerRow {
-  const process = processKeyOf(row);
-  return {
-    tenant: row.target.tenant,
-    subscription: row.subscription,
-    process,
-    name: row.lane.slice(process.length + TIMER_LANE.length),
-    partition: row.partition,
-    correlationId: row.correlationId,
-    dueAtMicros: row.createdAtMicros,
-    body: row.body,
-    version: row.version,
-  };
-}
-
-function about(row: OutboxRow): object {
-  const { subscription, generation, position, index, kind, target, correlationId } = row;
-  return { subscription, generation, position, index, kind, target: target.domain, correlation_id: correlationId };
+/** Lanes of different partitions may have the same name. */
+function laneOf({ subscription, generation, partition, lane }: OutboxRow): string {
+  return `${subscription} ${generation} ${partition} ${lane}`;
 }

@@ -95,6 +95,13 @@ export class LogTail {
     this.#scheduleTick();
   }
 
+  /** Somebody else may have committed something. */
+  wake(): void {
+    if (this.#followers() === 0 || this.#closed) return;
+    this.#readAgain = true;
+    void this.#readAhead();
+  }
+
   /** Tells those who want to hear it how far the log was looked at, now. */
   tick(): void {
     for (const follower of this.#others) if (follower.ticks) follower.wake?.();

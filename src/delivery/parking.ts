@@ -249,14 +249,20 @@ export class Parking {
     const partition = this.#partition.key;
     for (let after: ParkedKey | undefined; ; ) {
       const rows = await this.#parts.store.listParked({ partition, limit: LIST_ROWS, ...(after && { after }) });
-      for (const row of rows) {
-        const entry = this.#entries.get(row.key);
-        // What runs finds it out by itself; what is new here has just been written.
-        if (entry === undefined || entry.running || row.version <= entry.row.version) continue;
-        this.#put(row);
-      }
+      this.merge(rows);
       if (rows.length < LIST_ROWS) break;
       after = rows.at(-1)!;
+    }
+  }
+
+  /** Rows as they are stored. */
+  merge(rows: readonly ParkedKey[]): void {
+    if (this.#closed) return;
+    for (const row of rows) {
+      const entry = this.#entries.get(row.key);
+      // What runs finds it out by itself; what is new here has just been written.
+      if (entry === undefined || entry.running || row.version <= entry.row.version) continue;
+      this.#put(row);
     }
     this.#schedule(this.#parts.storeClock());
     this.#subscription.kick(this.#partition);

@@ -18,10 +18,11 @@ import type {
   SubscriptionDefinition,
   WorkPart,
 } from '../store.ts';
-import { type DispatchContext, Dispatcher } from './dispatcher.ts';
+import { Dispatcher } from './dispatcher.ts';
 import { Feeds } from './feeds.ts';
 import type { LogTail } from './log-tail.ts';
 import { Partition } from './partition.ts';
+import { type OutboxContext, PartitionOutbox } from './partition-outbox.ts';
 import type { RetryKind, SubscriptionContext } from './parts.ts';
 import { Timers, type TimersParts } from './timers.ts';
 
@@ -73,7 +74,7 @@ interface Held {
   timers: Timers | undefined;
 }
 
-export class Subscription implements SubscriptionContext, DispatchContext {
+export class Subscription implements SubscriptionContext, OutboxContext {
   readonly name: string;
   readonly generation: number;
   readonly kind: 'saga' | 'process_manager';
@@ -84,6 +85,8 @@ export class Subscription implements SubscriptionContext, DispatchContext {
   readonly #coordinator: ReactionCoordinator;
   #definition: SubscriptionDefinition;
   #reactor: Reactor | undefined;
+  /** When it was brought up to date last. */
+  #told: SubscriptionState | undefined;
   readonly #held = new Map<number, Held>();
   readonly #feeds: Feeds;
   #inHand = 0;
@@ -133,6 +136,11 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     return this.#reactor?.declaration.maxPages ?? 1;
   }
 
+  /** It has outputs. */
+  get reacts(): boolean {
+    return this.reactorKind !== 'projector';
+  }
+
   get processDomain(): string {
     return this.#reactor?.declaration.domain || this.name;
   }
@@ -162,7 +170,11 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     this.#reactor = reactor;
     if (String([before.domains, before.types]) !== String([definition.domains, definition.types]))
       this.#feeds.restart();
-    this.kickAll();
+    // Each look costs something in every partition.
+    const { state } = this;
+    if (state !== this.#told || definition.version !== before.version) this.kickAll();
+    else this.pumpAll();
+    this.#told = state;
   }
 
   /** What was taken is worked for from now on. */
@@ -188,12 +200,12 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     for (const { taken, done, passed, parked } of found) {
       const died = taken.takenFrom !== undefined && taken.takenFrom !== instance;
       const partition = new Partition(this.#parts, this, taken, { done, passed, parked, died, head });
-      const outbox = this.reactorKind !== 'projector';
+      const outbox = this.reacts;
       const before = this.#held.get(taken.partition);
       if (before !== undefined) this.#drop(before.partition);
       this.#held.set(taken.partition, {
         partition,
-        dispatcher: outbox ? new Dispatcher(this.#parts, this, partition) : undefined,
+        dispatcher: outbox ? new Dispatcher(this.#parts, new PartitionOutbox(this.#parts, this, partition)) : undefined,
         timers: this.reactorKind === 'process_manager' ? new Timers(this.#parts, this, partition) : undefined,
       });
       fresh.push(partition);
@@ -301,14 +313,24 @@ export class Subscription implements SubscriptionContext, DispatchContext {
     if (!this.#stopped) partition.pump();
   }
 
-  /** A host came, somebody resumed, leases hold again: everything that waited for it goes on. */
+  /** A host came, or somebody resumed: everything that waited for it goes on. */
   kickAll(): void {
     if (this.#stopped) return;
-    for (const { partition, dispatcher, timers } of this.#held.values()) {
-      partition.pump();
-      dispatcher?.kick();
-      if (this.#reactor?.available === true) timers?.kick();
-    }
+    for (const partition of this.#held.keys()) this.kickDue(partition, { outbox: true, timers: true });
+    this.pumpAll();
+  }
+
+  /** Something is due in a partition, as the store tells. */
+  kickDue(partition: number, { outbox, timers }: { outbox: boolean; timers: boolean }): void {
+    const held = this.#held.get(partition);
+    if (outbox) held?.dispatcher?.kick();
+    if (timers && this.#reactor?.available === true) held?.timers?.kick();
+  }
+
+  /** Leases hold again, or nothing has changed: what waits in memory may begin. */
+  pumpAll(): void {
+    if (this.#stopped) return;
+    for (const { partition } of this.#held.values()) partition.pump();
     if (this.suspended && this.#probe === undefined) this.#scheduleProbe();
     void this.#runSuspects();
   }

@@ -7,25 +7,25 @@ import { asDaybookError } from '../errors.ts';
 import { sentenceOf } from '../model/failure.ts';
 import type { Timer } from '../runtime.ts';
 import type { LogIdentity, TimerRow } from '../store.ts';
-import { type DispatchContext, type DispatchParts, rowOfTimer } from './dispatcher.ts';
 import type { Partition } from './partition.ts';
+import { type OutboxContext, type OutboxParts, rowOfTimer } from './partition-outbox.ts';
 import { Fenced } from './units.ts';
 
-export interface TimersParts extends DispatchParts {
+export interface TimersParts extends OutboxParts {
   logIdentity: LogIdentity;
 }
 
 const BATCH = 100;
 /** Fired and not handled yet; more wait in the store. */
 const FIRED = 2000;
-/** The store's clock and ours may differ, and no timer of the process is longer than this. */
-const LOOK_AGAIN_MS = 60_000;
+/** What is due later is looked for with all other partitions'. */
+const LOOK_AGAIN_MS = 10_000;
 /** While a timer that is due waits for its process, others are looked for so often. */
 const HELD_UP_MS = 1000;
 
 export class Timers {
   readonly #parts: TimersParts;
-  readonly #context: DispatchContext;
+  readonly #context: OutboxContext;
   readonly #partition: Partition;
   readonly #fired = new Set<string>();
   #timer: Timer | undefined;
@@ -33,7 +33,7 @@ export class Timers {
   #again = false;
   #stopped = false;
 
-  constructor(parts: TimersParts, context: DispatchContext, partition: Partition) {
+  constructor(parts: TimersParts, context: OutboxContext, partition: Partition) {
     this.#parts = parts;
     this.#context = context;
     this.#partition = partition;
@@ -83,13 +83,14 @@ export class Timers {
     const next = await store.nextTimerDue(subscription, partition);
     if (next === undefined) return;
     // What is due and fired already comes back when it is handled; as long as its process is held up, it hides when the next is due.
-    this.#wakeIn(next > now ? (next - now) / 1000 : HELD_UP_MS);
+    const inMs = next > now ? (next - now) / 1000 : HELD_UP_MS;
+    if (inMs <= LOOK_AGAIN_MS) this.#wakeIn(inMs);
   }
 
   #wakeIn(delayMs: number): void {
     if (this.#stopped) return;
     this.#timer?.cancel();
-    this.#timer = this.#parts.runtime.after(Math.max(1, Math.min(LOOK_AGAIN_MS, delayMs)), () => this.kick());
+    this.#timer = this.#parts.runtime.after(Math.max(1, delayMs), () => this.kick());
   }
 
   async #handle(row: TimerRow): Promise<void> {

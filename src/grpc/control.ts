@@ -72,7 +72,6 @@ export function controlService(parts: ControlServiceParts, closing: AbortSignal)
       instances: control.instances().map(({ components, heartbeatAtMicros, ...instance }) => ({
         ...instance,
         heartbeatAt: toTimestamp(heartbeatAtMicros),
-        peerAddress: '',
         components: [...new Set(components.map(({ name }) => name))],
       })),
     })),

@@ -56,7 +56,7 @@ export interface ApiServer {
 }
 
 /** Above the largest configurable message, so that TOO_LARGE is ours to say. */
-const HARD_LIMIT_BYTES = 32 << 20;
+export const HARD_LIMIT_BYTES = 32 << 20;
 
 export async function openServer(
   parts: ServerParts,
@@ -110,9 +110,13 @@ export async function openServer(
   };
 }
 
-function bind(server: Server, target: string): Promise<number> {
+export function bind(
+  server: Server,
+  target: string,
+  credentials = ServerCredentials.createInsecure(),
+): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(target, ServerCredentials.createInsecure(), (error, port) => {
+    server.bindAsync(target, credentials, (error, port) => {
       if (error === null) resolve(port);
       else reject(new Error(`cannot listen on ${target}: ${error.message}`, { cause: error }));
     });
@@ -133,7 +137,7 @@ async function removeStaleSocket(path: string): Promise<void> {
   if (refused) await unlink(path);
 }
 
-function close(server: Server, timeoutMs: number): Promise<void> {
+export function close(server: Server, timeoutMs: number): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
       server.forceShutdown();
@@ -146,6 +150,6 @@ function close(server: Server, timeoutMs: number): Promise<void> {
   });
 }
 
-function hostPort(host: string, port: number): string {
+export function hostPort(host: string, port: number): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }

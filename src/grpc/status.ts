@@ -4,7 +4,7 @@
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { Metadata, type StatusObject, status } from '@grpc/grpc-js';
 import { encode } from '../encode.ts';
-import { asDaybookError, type DaybookError, type Reason } from '../errors.ts';
+import { asDaybookError, DaybookError, type Reason } from '../errors.ts';
 import type { Error as WireError } from '../gen/daybook/v1/errors.ts';
 import { Rejection } from '../gen/daybook/v1/types.ts';
 import { toDuration } from '../model/time.ts';
@@ -68,6 +68,16 @@ export function wireErrorOf(thrown: unknown, log: Logger): WireError {
     retryDelay: error.retryDelayMs === undefined ? undefined : toDuration(error.retryDelayMs),
     rejection: error.rejection,
   };
+}
+
+/** What another daemon said no with, here. */
+export function errorOfWire({ reason, message, metadata, retryDelay, rejection }: WireError): DaybookError {
+  const known = Object.hasOwn(CODES, reason) ? (reason as Reason) : 'INTERNAL';
+  return new DaybookError(known, message, {
+    metadata,
+    ...(rejection !== undefined && { rejection }),
+    ...(retryDelay !== undefined && { retryDelayMs: retryDelay.seconds * 1000 + retryDelay.nanos / 1e6 }),
+  });
 }
 
 function codeOf(error: DaybookError): status {

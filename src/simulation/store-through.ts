@@ -2,7 +2,7 @@
 
 import type { Store } from '../store.ts';
 
-export type StoreCall = Exclude<keyof Store, 'description' | 'close'>;
+export type StoreCall = Exclude<keyof Store, 'description' | 'close' | 'news'>;
 
 /** `run` makes the call, at most once; its effect is there when it returns. */
 export type Through = (call: StoreCall, args: readonly unknown[], run: () => Promise<unknown>) => Promise<unknown>;
@@ -36,6 +36,8 @@ const CALLS: Record<StoreCall, true> = {
   countParked: true,
   dueOutbox: true,
   nextOutboxDue: true,
+  dueForwarded: true,
+  nextDue: true,
   readOutbox: true,
   listOutbox: true,
   dueTimers: true,
@@ -45,6 +47,7 @@ const CALLS: Record<StoreCall, true> = {
   listProjections: true,
   projectionsOf: true,
   activeGeneration: true,
+  activeGenerations: true,
   switchGeneration: true,
 };
 

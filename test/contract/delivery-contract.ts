@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import type {
   AcquiredPartition,
+  HostShare,
   OutboxRow,
   ParkedKey,
   PartitionKey,
@@ -728,6 +729,65 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
         assert.equal(await store.nextOutboxDue({ ...partition, partition: 1 }), undefined);
       });
 
+      test('a forwarded row is for the hosts of its domain, who share them, and for its partition no more', async () => {
+        const { partition } = await held();
+        const [domain, other] = [freshName(), freshName()];
+        const row = (position: number, parts: Partial<OutboxRow> = {}) =>
+          outboxRow(partition, { position }, { lane: `l${position}`, ...parts });
+        const to = (name: string) => ({ target: freshStream({ domain: name }) });
+        const rows = [
+          row(1, { ...to(domain), dueAtMicros: 300 }),
+          row(2, { ...to(domain), lane: 'l1' }),
+          row(3, { ...to(domain), state: 'forwarded', dueAtMicros: 100, partition: 7 }),
+          row(4, { ...to(other), state: 'forwarded', dueAtMicros: 200, partition: 8 }),
+          row(5, { ...to(domain), state: 'forwarded', dueAtMicros: 200, partition: 9 }),
+          row(6, { ...to(domain), state: 'forwarded', dueAtMicros: 900, partition: 8 }),
+        ];
+        await add(...rows);
+        const whole = (...names: string[]) => names.map((name) => ({ domain: name, part: 0, parts: 1 }));
+        const forwarded = async (shares: HostShare[], now = EVER, limit = 100) =>
+          (await store.dueForwarded(shares, now, limit)).map(({ position }) => position);
+        assert.deepEqual(await forwarded(whole(domain, other)), [3, 4, 5, 6]);
+        assert.deepEqual(await forwarded(whole(domain, other), 200), [3, 4, 5]);
+        assert.deepEqual(await forwarded(whole(domain, other), EVER, 2), [3, 4]);
+        assert.deepEqual(await forwarded(whole(other)), [4]);
+        assert.deepEqual(await forwarded([]), []);
+        assert.deepEqual(await forwarded([{ domain, part: 0, parts: 2 }]), [6]);
+        assert.deepEqual(await forwarded([{ domain, part: 1, parts: 2 }]), [3, 5]);
+        assert.deepEqual(await due(partition), ['1.0']);
+        await change(rows[0]!, { state: 'forwarded' });
+        assert.deepEqual(await due(partition), [], 'the lane waits behind it');
+        assert.deepEqual(await forwarded(whole(domain), 300), [3, 5, 1]);
+        await remove(rows[0]!);
+        assert.deepEqual(await due(partition), ['2.0']);
+        const stored = await current(rows[2]!);
+        assert.deepEqual(stored, { ...rows[2]!, version: stored.version });
+        const list = { subscription: partition.subscription, state: 'forwarded', limit: 9 } as const;
+        assert.equal((await store.listOutbox(list)).length, 4);
+      });
+
+      test('one look tells of all partitions that an instance holds when something in them is due', async () => {
+        const { partition, name, instance } = await held();
+        const second = { ...partition, partition: 1 };
+        await store.acquire(second, instance, 1);
+        assert.deepEqual(await store.nextDue(instance), []);
+        await add(
+          outboxRow(partition, { position: 4 }, { dueAtMicros: 70 }),
+          outboxRow(partition, { position: 5 }, { dueAtMicros: 10 }),
+          outboxRow(partition, { position: 6 }, { lane: 'b', dueAtMicros: 60 }),
+          outboxRow(partition, { position: 7 }, { lane: 'c', state: 'forwarded', dueAtMicros: 5 }),
+          outboxRow(partition, { position: 8 }, { lane: 'd', state: 'dead', dueAtMicros: 5 }),
+        );
+        assert.deepEqual(await store.nextDue(instance), [{ ...partition, outboxDue: 60, timerDue: undefined }]);
+        const key = timerKey(name, 'process', 'late');
+        await committed(working({ timers: [{ key, version: 0, row: timerRow(key, 44, { partition: 1 }) }] }));
+        assert.deepEqual(await store.nextDue(instance), [
+          { ...partition, outboxDue: 60, timerDue: undefined },
+          { ...second, outboxDue: undefined, timerDue: 44 },
+        ]);
+        assert.deepEqual(await store.nextDue(freshName()), []);
+      });
+
       test('lanes of other partitions and generations have nothing to do with it', async () => {
         const { partition } = await held();
         const places = [partition, { ...partition, partition: 1 }, { ...partition, generation: 2 }];
@@ -1046,6 +1106,11 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
         assert.equal(await store.activeGeneration(projector), 1);
         const saga = await store.declare(definition());
         assert.equal(await store.activeGeneration(saga.name), 0);
+        const all = await store.activeGenerations();
+        assert.deepEqual(
+          all.filter((row) => row.projector === projector || row.projector === saga.name),
+          [{ projector, generation: 1 }],
+        );
       });
 
       test('trap 20: the switch waits until each new cursor is where the old one is', async () => {

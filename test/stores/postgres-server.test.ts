@@ -216,6 +216,8 @@ describe('postgres: plans', { skip: postgres.missing }, () => {
         [delivery.listParked, /Index Scan using parked_by_key/],
         [delivery.dueOutbox, /Index Scan using outbox_due/],
         [delivery.nextOutboxDue, /Index Only Scan using outbox_due/],
+        [delivery.dueForwarded, /Index Scan using outbox_forwarded/],
+        [delivery.nextDue, /Index Only Scan using outbox_due[\s\S]*Index Only Scan using timers_due/],
         [delivery.findOutbox, /Index Scan using outbox_by_key/],
         [delivery.listOutbox, /Index Scan using outbox_by_key/],
         [delivery.listDeadOutbox, /Index Scan using outbox_dead/],
@@ -227,7 +229,7 @@ describe('postgres: plans', { skip: postgres.missing }, () => {
         [delivery.listProjectionsFromTo, /Index Scan using projections_by_key/],
         [delivery.projectionsOf, /Index Scan using projections_by_stream/],
       ];
-      const sorted: string[] = [log.expireOutcomes, delivery.listCorrelatedOutbox];
+      const sorted: string[] = [log.expireOutcomes, delivery.listCorrelatedOutbox, delivery.dueForwarded];
       const looked = filled ? plans.filter(([text]) => (Object.values(log) as string[]).includes(text)) : plans;
       for (const [text, expected] of looked) {
         const found = await plan(text);

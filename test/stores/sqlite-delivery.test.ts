@@ -70,6 +70,7 @@ test('trap 3: every hot statement of delivery uses the index that was made for i
     [OUTBOX.deleteOutbox, String.raw`SEARCH outbox USING INTEGER PRIMARY KEY \(rowid=\?\)`],
     [OUTBOX.dueOutbox, `SEARCH outbox USING INDEX outbox_due \\(${partition} AND due_at<\\?\\)`],
     [OUTBOX.nextOutboxDue, `SEARCH outbox USING COVERING INDEX outbox_due \\(${partition}\\)`],
+    [OUTBOX.dueForwarded, String.raw`SEARCH outbox USING INDEX outbox_forwarded \(domain=\? AND due_at<\?\)`],
     [OUTBOX.listOutbox, String.raw`SEARCH outbox USING INDEX outbox_by_key \(.*\)`],
     [OUTBOX.listDeadOutbox, String.raw`SEARCH outbox USING INDEX outbox_dead \(.*\)`],
     [TIMERS.findTimerVersion, String.raw`SEARCH timers USING INDEX timers_by_key \(.*name=\?\)`],
@@ -158,7 +159,7 @@ test('a file from before delivery is brought up to date, with everything in it',
     INSERT INTO events VALUES (1, 1, 0, zeroblob(16), 5, NULL, 'c', 0, 't', NULL, NULL, x'01');
     PRAGMA user_version = 1`);
   db.close();
-  await assert.rejects(openSqlite({ path, readOnly: true }), /its schema is 1, older than 3/);
+  await assert.rejects(openSqlite({ path, readOnly: true }), /its schema is 1, older than 4/);
   const store = await open(t, { path });
   assert.deepEqual(await store.head(), { logId: 'l', incarnation: 'i', position: 1, unitId: new Uint8Array(16) });
   const { name } = await store.declare(definition());

@@ -10,6 +10,7 @@ import {
 import { LIMITS, type Limits } from '../../src/config.ts';
 import { completeCommand } from '../../src/coordinators/answers.ts';
 import { HotCache } from '../../src/coordinators/hot-cache.ts';
+import type { Peers } from '../../src/coordinators/peers.ts';
 import { type Engine, openEngine } from '../../src/engine.ts';
 import { DaybookError } from '../../src/errors.ts';
 import type { CommandBook, CommandResponse } from '../../src/model/book.ts';
@@ -109,6 +110,7 @@ export interface WorldOptions {
   limits?: Partial<Limits>;
   runtime?: Runtime;
   instance?: string;
+  peers?: Peers;
 }
 
 /** Fast retries: tests wait for facts, not for backoffs. */
@@ -169,7 +171,9 @@ export class World implements AsyncDisposable {
     const cache = new HotCache(limits);
     const domains = () => accounts.map(({ domain }) => domain);
     const version = 'test';
-    const engine = await openEngine({ store, components, cache, runtime, limits, log, instance, version, domains });
+    const { peers } = options;
+    const given = { store, components, cache, runtime, limits, log, instance, version, domains };
+    const engine = await openEngine({ ...given, ...(peers && { peers }) });
     return new World(store, engine, accounts, logLines, runtime, (reactor) => {
       watch(reactor);
       reactors.push(reactor);
@@ -182,9 +186,10 @@ export class World implements AsyncDisposable {
     this.#add(reactor as Reactor);
   }
 
-  execute(book: CommandBook): Promise<CommandResponse> {
+  execute(book: CommandBook, { timeoutMs = Infinity, signal = new AbortController().signal } = {}) {
     completeCommand(book, this.#runtime);
-    return this.engine.business.execute(book, { deadlineMs: Infinity, signal: new AbortController().signal });
+    const deadlineMs = this.#runtime.monotonicMs() + timeoutMs;
+    return this.engine.business.execute(book, { deadlineMs, signal });
   }
 
   /** A deposit; the answer. */

@@ -4,12 +4,15 @@ import { streamText } from '../../model/stream.ts';
 import type {
   AcquiredPartition,
   DeliveryStore,
+  HostShare,
   InstanceRow,
   OutboxKey,
   OutboxRow,
+  OutboxState,
   ParkedCount,
   ParkedKey,
   PartitionCursor,
+  PartitionDue,
   PartitionKey,
   ProjectionKey,
   ProjectionRow,
@@ -178,12 +181,35 @@ export class MemoryDelivery implements DeliveryStore {
   }
 
   async dueOutbox(partition: PartitionKey, nowMicros: number, limit: number): Promise<OutboxRow[]> {
-    const due = this.#readyHeads(partition).filter(({ dueAtMicros }) => dueAtMicros <= nowMicros);
-    return inOrder(due, ({ dueAtMicros, position, index }) => [dueAtMicros, position, index]).slice(0, limit);
+    const due = this.#heads(partition, 'ready').filter(({ dueAtMicros }) => dueAtMicros <= nowMicros);
+    return inOrder(due, duePlace).slice(0, limit);
   }
 
   async nextOutboxDue(partition: PartitionKey): Promise<number | undefined> {
-    return least(this.#readyHeads(partition).map(({ dueAtMicros }) => dueAtMicros));
+    return least(this.#heads(partition, 'ready').map(({ dueAtMicros }) => dueAtMicros));
+  }
+
+  async dueForwarded(shares: readonly HostShare[], nowMicros: number, limit: number): Promise<OutboxRow[]> {
+    const partitions = new Map(this.#outbox.all().map((row) => [partitionKey(row), row]));
+    const due = [...partitions.values()]
+      .flatMap((partition) => this.#heads(partition, 'forwarded'))
+      .filter(({ dueAtMicros }) => dueAtMicros <= nowMicros)
+      .filter((row) =>
+        shares.some(({ domain, part, parts }) => domain === row.target.domain && row.partition % parts === part),
+      );
+    return inOrder(due, duePlace).slice(0, limit);
+  }
+
+  async nextDue(instance: string): Promise<PartitionDue[]> {
+    const found: PartitionDue[] = [];
+    for (const { owner, subscription, generation, partition } of inOrder(this.#cursors.all(), partitionPlace)) {
+      if (owner !== instance) continue;
+      const place = { subscription, generation, partition };
+      const outboxDue = await this.nextOutboxDue(place);
+      const timerDue = await this.nextTimerDue(subscription, partition);
+      if (outboxDue !== undefined || timerDue !== undefined) found.push({ ...place, outboxDue, timerDue });
+    }
+    return found;
   }
 
   async readOutbox(row: OutboxKey): Promise<OutboxRow | undefined> {
@@ -235,6 +261,11 @@ export class MemoryDelivery implements DeliveryStore {
 
   async activeGeneration(projector: string): Promise<number> {
     return this.#active.get(projector) ?? 0;
+  }
+
+  async activeGenerations(): Promise<{ projector: string; generation: number }[]> {
+    const all = [...this.#active].map(([projector, generation]) => ({ projector, generation }));
+    return inOrder(all, ({ projector }) => [projector]);
   }
 
   async switchGeneration(projector: string, previous: number, next: number): Promise<boolean> {
@@ -321,15 +352,15 @@ export class MemoryDelivery implements DeliveryStore {
     this.#outbox.put(partitionKey(row), outboxKey(row), stored, undo);
   }
 
-  /** The first rows of the lanes, where they are ready. */
-  #readyHeads(partition: PartitionKey): OutboxRow[] {
+  /** The first rows of the lanes, where they are in this state. */
+  #heads(partition: PartitionKey, wanted: OutboxState): OutboxRow[] {
     const heads = new Map<string, OutboxRow>();
     for (const row of this.#outbox.ofGroup(partitionKey(partition))) {
       const head = heads.get(row.lane);
       const earlier = head !== undefined && comparePlaces([head.position, head.index], [row.position, row.index]) <= 0;
       if (!earlier) heads.set(row.lane, row);
     }
-    return [...heads.values()].filter(({ state }) => state === 'ready');
+    return [...heads.values()].filter(({ state }) => state === wanted);
   }
 
   #isThere(instance: string): boolean {
@@ -373,6 +404,10 @@ function partitionPlace({ subscription, generation, partition }: PartitionKey): 
 
 function parkedPlace(row: { partition: PartitionKey; key: string }): Place {
   return [...partitionPlace(row.partition), row.key];
+}
+
+function duePlace({ dueAtMicros, position, index }: OutboxRow): Place {
+  return [dueAtMicros, position, index];
 }
 
 function outboxPlace({ subscription, generation, position, index, logId, incarnation }: OutboxKey): Place {

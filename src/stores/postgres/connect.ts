@@ -79,6 +79,11 @@ export class Connection {
     return connection;
   }
 
+  /** Called with what other sessions notify, on the channels that this one listens to. */
+  onNotification(call: (payload: string) => void): void {
+    this.#client.on('notification', ({ payload = '' }) => call(payload));
+  }
+
   get lost(): boolean {
     return this.#lost !== undefined;
   }

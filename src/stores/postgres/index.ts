@@ -29,6 +29,7 @@ import { PostgresDelivery } from './delivery/store.ts';
 import { isPartitionMissing, isRace, translate, unavailable } from './errors.ts';
 import { Lane } from './lane.ts';
 import { checkSchema, type MigrateOptions, type Migration, migrate } from './migrate.ts';
+import { PostgresNews } from './news.ts';
 import * as queries from './queries.ts';
 import * as reads from './reads.ts';
 import { Together } from './together.ts';
@@ -82,6 +83,7 @@ export async function migratePostgres(options: ConnectOptions & Partial<MigrateO
 
 class PostgresStore extends PostgresDelivery implements Store {
   readonly description: string;
+  readonly news: PostgresNews | undefined;
   readonly #options: OpenPostgres;
   readonly #schema: string;
   readonly #sql: queries.LogSql;
@@ -109,6 +111,15 @@ class PostgresStore extends PostgresDelivery implements Store {
     this.#committer = readOnly ? undefined : new Lane(connect);
     this.#worker = readOnly ? undefined : new Lane(connect);
     this.#readers = Array.from({ length: readOnly ? 1 : READERS }, () => new Lane(connect));
+    if (!readOnly && !options.pooler) {
+      this.news = new PostgresNews((channel, payload) =>
+        this.#write(this.#worker, (connection) =>
+          connection.query({ name: 'notify', text: 'SELECT pg_notify($1, $2)', values: [channel, payload] }),
+        ),
+      );
+      // The one that is asked first, also by whoever is idle: so it is soon made anew.
+      this.#readers[0] = new Lane(() => this.#connect(this.news));
+    }
     this.#openings = new Together(this.#readers.length, (asked) =>
       this.#read((connection) => reads.openStreams(connection, this.#sql, asked)),
     );
@@ -139,10 +150,11 @@ class PostgresStore extends PostgresDelivery implements Store {
   }
 
   /** Whoever comes back to a database asks first whether it is still the same log. */
-  async #connect(): Promise<Connection> {
+  async #connect(news?: PostgresNews): Promise<Connection> {
     const connection = await Connection.open(this.#options);
     try {
-      await connection.query({ text: this.#sql.recognise });
+      const [row] = await connection.query<[string, string]>({ text: this.#sql.recognise });
+      await news?.hear(connection, row![0]);
     } catch (error) {
       connection.destroy();
       throw error;

@@ -434,7 +434,7 @@ export const BusinessCoordinatorDefinition = {
       responseStream: false,
       options: {},
     },
-    /** Records what already happened elsewhere. No veto; recorded once per external source and id, for as long as the aggregate's stream. */
+    /** Records what already happened elsewhere, on whichever daemon of the log hosts the domain. No veto; recorded once per external source and id, for as long as the aggregate's stream. */
     record: {
       name: "Record",
       requestType: RecordRequest as typeof RecordRequest,
@@ -443,7 +443,7 @@ export const BusinessCoordinatorDefinition = {
       responseStream: false,
       options: {},
     },
-    /** Decides and stores nothing. */
+    /** Decides and stores nothing. On whichever daemon of the log hosts the domain, if that can be called. */
     dryRun: {
       name: "DryRun",
       requestType: DryRunRequest as typeof DryRunRequest,

@@ -43,6 +43,20 @@ export function deliverySql(schema: string) {
     dueOutbox: `SELECT ${OUTBOX} FROM ${s}.outbox WHERE ${PARTITION} AND due_at <= $4 AND head AND state = 'ready'
       ORDER BY due_at, position, index, id LIMIT $5`,
     nextOutboxDue: `SELECT due_at FROM ${s}.outbox WHERE ${PARTITION} AND head AND state = 'ready' ORDER BY due_at LIMIT 1`,
+    dueForwarded: `SELECT r.* FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS h(host_domain, part, parts)
+      CROSS JOIN LATERAL (SELECT ${OUTBOX} FROM ${s}.outbox o
+        WHERE o.domain = h.host_domain AND o.due_at <= $4 AND o.head AND o.state = 'forwarded'
+          AND o.partition % h.parts = h.part
+        ORDER BY o.due_at, o.position, o.index, o.id LIMIT $5) r
+      ORDER BY r.due_at, r.position, r.index LIMIT $5`,
+    nextDue: `SELECT c.subscription, c.generation, c.partition, o.due_at, t.due_at FROM ${s}.cursors c
+      LEFT JOIN LATERAL (SELECT due_at FROM ${s}.outbox x WHERE x.subscription = c.subscription
+          AND x.generation = c.generation AND x.partition = c.partition AND x.head AND x.state = 'ready'
+        ORDER BY x.due_at LIMIT 1) o ON true
+      LEFT JOIN LATERAL (SELECT due_at FROM ${s}.timers x WHERE x.subscription = c.subscription
+          AND x.partition = c.partition ORDER BY x.due_at LIMIT 1) t ON true
+      WHERE c.owner = $1 AND (o.due_at IS NOT NULL OR t.due_at IS NOT NULL)
+      ORDER BY c.subscription, c.generation, c.partition`,
     findOutbox: `SELECT ${OUTBOX} FROM ${s}.outbox WHERE subscription = $1 AND generation = $2 AND position = $3
       AND index = $4 AND log_id = $5 AND incarnation = $6`,
     listOutbox: `SELECT ${OUTBOX} ${outboxAfter} AND ($8::text IS NULL OR state = $8) ORDER BY ${OUTBOX_PLACE} LIMIT $9`,
@@ -67,6 +81,7 @@ export function deliverySql(schema: string) {
     projectionsOf: `SELECT ${PROJECTION} FROM ${s}.projections WHERE projector = $1 AND generation = $2
       AND stream_tenant = $3 AND stream_domain = $4 AND stream_root = $5 AND position >= $6 ORDER BY position, key LIMIT $7`,
     findActive: `SELECT generation FROM ${s}.active_generations WHERE projector = $1`,
+    listActive: `SELECT projector, generation FROM ${s}.active_generations ORDER BY projector`,
     switchGeneration: `SELECT ${s}.switch_generation($1, $2, $3)`,
   } as const;
 }

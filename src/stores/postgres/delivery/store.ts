@@ -3,6 +3,7 @@
 import type {
   AcquiredPartition,
   DeliveryStore,
+  HostShare,
   InstanceRow,
   OutboxKey,
   OutboxRow,
@@ -10,6 +11,7 @@ import type {
   ParkedKey,
   ParkedState,
   PartitionCursor,
+  PartitionDue,
   PartitionKey,
   ProjectionKey,
   ProjectionRow,
@@ -151,6 +153,23 @@ export abstract class PostgresDelivery implements DeliveryStore {
     return (await this.read<[number]>('nextOutboxDue', ...place(partition)))[0]?.[0];
   }
 
+  async dueForwarded(shares: readonly HostShare[], nowMicros: number, limit: number): Promise<OutboxRow[]> {
+    const domains = shares.map(({ domain }) => domain);
+    const parts = [shares.map(({ part }) => part), shares.map(({ parts }) => parts)];
+    return (await this.read<rows.OutboxTuple>('dueForwarded', domains, ...parts, nowMicros, limit)).map(rows.outboxRow);
+  }
+
+  async nextDue(instance: string): Promise<PartitionDue[]> {
+    const found = await this.read<[string, number, number, number | null, number | null]>('nextDue', instance);
+    return found.map(([subscription, generation, partition, outboxDue, timerDue]) => ({
+      subscription,
+      generation,
+      partition,
+      outboxDue: outboxDue ?? undefined,
+      timerDue: timerDue ?? undefined,
+    }));
+  }
+
   async readOutbox(key: OutboxKey): Promise<OutboxRow | undefined> {
     const [row] = await this.read<rows.OutboxTuple>('findOutbox', ...outboxPlace(key));
     return row && rows.outboxRow(row);
@@ -225,6 +244,11 @@ export abstract class PostgresDelivery implements DeliveryStore {
   /** 0 when there is none. */
   async activeGeneration(projector: string): Promise<number> {
     return (await this.read<[number]>('findActive', projector))[0]?.[0] ?? 0;
+  }
+
+  async activeGenerations(): Promise<{ projector: string; generation: number }[]> {
+    const found = await this.read<[string, number]>('listActive');
+    return found.map(([projector, generation]) => ({ projector, generation }));
   }
 
   async switchGeneration(projector: string, previous: number, next: number): Promise<boolean> {

@@ -1,7 +1,7 @@
 // The outbox: one function per statement.
 
 import type { DatabaseSync } from 'node:sqlite';
-import type { DeliveryStore, OutboxKey, OutboxRow, PartitionKey } from '../../../store.ts';
+import type { DeliveryStore, HostShare, OutboxKey, OutboxRow, PartitionDue, PartitionKey } from '../../../store.ts';
 import { comparePlaces } from '../../order.ts';
 import { all, get, run } from '../statements.ts';
 
@@ -28,6 +28,16 @@ export const SQL = {
   dueOutbox: `SELECT ${OUTBOX} FROM outbox WHERE ${PARTITION} AND due_at <= ? AND head = 1 AND state = 'ready'
     ORDER BY due_at, position, "index", id LIMIT ?`,
   nextOutboxDue: `SELECT due_at FROM outbox WHERE ${PARTITION} AND head = 1 AND state = 'ready' ORDER BY due_at LIMIT 1`,
+  dueForwarded: `SELECT ${OUTBOX} FROM outbox WHERE domain = ? AND partition % ? = ? AND due_at <= ? AND head = 1
+    AND state = 'forwarded' ORDER BY due_at, position, "index", id LIMIT ?`,
+  nextDue: `SELECT * FROM
+      (SELECT subscription, generation, partition,
+          (SELECT o.due_at FROM outbox o WHERE o.subscription = c.subscription AND o.generation = c.generation
+            AND o.partition = c.partition AND o.head = 1 AND o.state = 'ready' ORDER BY o.due_at LIMIT 1) AS outbox_due,
+          (SELECT t.due_at FROM timers t WHERE t.subscription = c.subscription AND t.partition = c.partition
+            ORDER BY t.due_at LIMIT 1) AS timer_due
+        FROM cursors c WHERE owner = ?)
+    WHERE outbox_due IS NOT NULL OR timer_due IS NOT NULL ORDER BY subscription, generation, partition`,
   listOutbox: `SELECT ${OUTBOX} FROM outbox WHERE (${OUTBOX_PLACE}) > (?1, ?2, ?3, ?4, ?5, ?6) AND subscription <= ?7
     AND (?8 IS NULL OR state = ?8) ORDER BY ${OUTBOX_PLACE} LIMIT ?9`,
   listDeadOutbox: `SELECT ${OUTBOX} FROM outbox WHERE (${OUTBOX_PLACE}) > (?1, ?2, ?3, ?4, ?5, ?6)
@@ -192,6 +202,35 @@ export function dueOutbox(db: DatabaseSync, key: PartitionKey, nowMicros: number
 
 export function nextOutboxDue(db: DatabaseSync, key: PartitionKey): number | undefined {
   return get<[number]>(db, SQL.nextOutboxDue, key.subscription, key.generation, key.partition)?.[0];
+}
+
+export function dueForwarded(
+  db: DatabaseSync,
+  shares: readonly HostShare[],
+  nowMicros: number,
+  limit: number,
+): OutboxRow[] {
+  return shares
+    .flatMap(({ domain, part, parts }) =>
+      all<OutboxTuple>(db, SQL.dueForwarded, domain, parts, part, nowMicros, limit).map(outboxRow),
+    )
+    .sort((a, b) => comparePlaces(duePlace(a), duePlace(b)))
+    .slice(0, limit);
+}
+
+function duePlace({ dueAtMicros, position, index }: OutboxRow) {
+  return [dueAtMicros, position, index] as const;
+}
+
+export function nextDue(db: DatabaseSync, instance: string): PartitionDue[] {
+  const found = all<[string, number, number, number | null, number | null]>(db, SQL.nextDue, instance);
+  return found.map(([subscription, generation, partition, outboxDue, timerDue]) => ({
+    subscription,
+    generation,
+    partition,
+    outboxDue: outboxDue ?? undefined,
+    timerDue: timerDue ?? undefined,
+  }));
 }
 
 export function listOutbox(db: DatabaseSync, list: Parameters<DeliveryStore['listOutbox']>[0]): OutboxRow[] {

@@ -17,6 +17,8 @@ export type DeliveryRead =
   | 'countParked'
   | 'dueOutbox'
   | 'nextOutboxDue'
+  | 'dueForwarded'
+  | 'nextDue'
   | 'readOutbox'
   | 'listOutbox'
   | 'dueTimers'
@@ -25,7 +27,8 @@ export type DeliveryRead =
   | 'readProjection'
   | 'listProjections'
   | 'projectionsOf'
-  | 'activeGeneration';
+  | 'activeGeneration'
+  | 'activeGenerations';
 
 type Reads = {
   [Name in DeliveryRead]: (
@@ -43,6 +46,8 @@ export const deliveryReads: Reads = {
   countParked: parked.countParked,
   dueOutbox: outbox.dueOutbox,
   nextOutboxDue: outbox.nextOutboxDue,
+  dueForwarded: outbox.dueForwarded,
+  nextDue: outbox.nextDue,
   readOutbox: outbox.findOutbox,
   listOutbox: outbox.listOutbox,
   dueTimers: timers.dueTimers,
@@ -52,4 +57,5 @@ export const deliveryReads: Reads = {
   listProjections: projections.listProjections,
   projectionsOf: projections.projectionsOf,
   activeGeneration: subscriptions.findActive,
+  activeGenerations: subscriptions.listActive,
 };

@@ -3,12 +3,14 @@
 import type {
   AcquiredPartition,
   DeliveryStore,
+  HostShare,
   InstanceRow,
   OutboxKey,
   OutboxRow,
   ParkedCount,
   ParkedKey,
   PartitionCursor,
+  PartitionDue,
   PartitionKey,
   ProjectionKey,
   ProjectionRow,
@@ -93,6 +95,14 @@ export abstract class SqliteDelivery implements DeliveryStore {
     return this.read('nextOutboxDue', partition);
   }
 
+  dueForwarded(shares: readonly HostShare[], nowMicros: number, limit: number): Promise<OutboxRow[]> {
+    return this.read('dueForwarded', shares, nowMicros, limit);
+  }
+
+  nextDue(instance: string): Promise<PartitionDue[]> {
+    return this.read('nextDue', instance);
+  }
+
   readOutbox(key: OutboxKey): Promise<OutboxRow | undefined> {
     return this.read('readOutbox', key);
   }
@@ -127,6 +137,10 @@ export abstract class SqliteDelivery implements DeliveryStore {
 
   activeGeneration(projector: string): Promise<number> {
     return this.read('activeGeneration', projector);
+  }
+
+  activeGenerations(): Promise<{ projector: string; generation: number }[]> {
+    return this.read('activeGenerations');
   }
 
   switchGeneration(projector: string, previous: number, next: number): Promise<boolean> {

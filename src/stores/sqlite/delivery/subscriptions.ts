@@ -33,6 +33,7 @@ export const SQL = {
   setPaused: 'UPDATE subscriptions SET paused = ? WHERE name = ?',
   deleteSubscription: 'DELETE FROM subscriptions WHERE name = ? AND generation = ?',
   findActive: 'SELECT generation FROM active_generations WHERE projector = ?',
+  listActive: 'SELECT projector, generation FROM active_generations ORDER BY projector',
   putActive: `INSERT INTO active_generations (projector, generation) VALUES (?, ?)
     ON CONFLICT (projector) DO UPDATE SET generation = excluded.generation`,
   deleteActive: 'DELETE FROM active_generations WHERE projector = ? AND generation = ?',
@@ -163,6 +164,10 @@ export function deleteSubscription(db: DatabaseSync, name: string, generation: n
 /** 0 when there is none. */
 export function findActive(db: DatabaseSync, projector: string): number {
   return get<[number]>(db, SQL.findActive, projector)?.[0] ?? 0;
+}
+
+export function listActive(db: DatabaseSync): { projector: string; generation: number }[] {
+  return all<[string, number]>(db, SQL.listActive).map(([projector, generation]) => ({ projector, generation }));
 }
 
 export function putActive(db: DatabaseSync, projector: string, generation: number): void {

@@ -1,0 +1,50 @@
+// Which daemons work for a subscription, and which of its partitions is whose. Everybody comes to the same answer by the same heartbeats.
+
+import type { SubscriptionDefinition } from '../store.ts';
+import { declaredGeneration } from './declarations.ts';
+import type { InstanceBody } from './instances.ts';
+
+/**
+ * Daemons that can reach the component, in order; when none can, all, unless nothing could be done: outputs that wait go all the same. What
+ * others say is as of the last heartbeat, `own` is as of now.
+ */
+export function membersOf(
+  definition: SubscriptionDefinition,
+  others: readonly InstanceBody[],
+  own: InstanceBody,
+): { members: string[]; hosted: boolean } {
+  const all = others.length > 0 ? others : [own];
+  const known = all.map((other) => (other.instance === own.instance ? own : other));
+  const replacing = known.find((other) =>
+    other.replacing.some(({ name, generation }) => name === definition.name && generation === definition.generation),
+  );
+  if (replacing !== undefined) return { members: [replacing.instance], hosted: true };
+  const hosting = known.filter(({ components }) =>
+    components.some(
+      (component) =>
+        component.name === definition.name && component.kind === definition.kind && serves(component, definition),
+    ),
+  );
+  const hosted = hosting.length > 0;
+  const useful = hosted ? hosting : definition.kind === 'projector' ? [] : all;
+  return { members: useful.map(({ instance }) => instance).sort(), hosted };
+}
+
+export function isMine(instance: string, members: readonly string[], name: string, partition: number): boolean {
+  return members[(partition + hash(name)) % members.length] === instance;
+}
+
+/** Who declared this may work for the subscription. */
+export function serves(
+  component: { generation: number; version: number },
+  definition: SubscriptionDefinition,
+): boolean {
+  return declaredGeneration(definition) === component.generation && definition.version % 1_000_000 <= component.version;
+}
+
+/** Spreads the first partitions of subscriptions over the daemons. */
+function hash(text: string): number {
+  let sum = 0;
+  for (let i = 0; i < text.length; i++) sum = (sum * 31 + text.charCodeAt(i)) >>> 0;
+  return sum;
+}
