@@ -37,7 +37,8 @@ const EXPECTED = {
 
 describe('pods that are not alike', { skip: postgres.missing, concurrency: 3 }, () => {
   for (const way of [[], ['--without-peers']]) {
-    for (const asked of [1, 2, 3]) {
+    // The third is asked below.
+    for (const asked of [1, 2]) {
       const name = `${way.length === 0 ? 'daemons call each other' : 'through the outbox'}, daemon ${asked} is asked`;
       test(`the shop's day has the same end: ${name}`, async () => {
         const { stock, ...rest } = await day('--ask', String(asked), ...way);

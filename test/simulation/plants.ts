@@ -109,9 +109,9 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
     about: 'the output goes when its command is rejected, and nobody is told',
     changes: [
       {
-        file: 'delivery/dispatcher.ts',
-        from: '        if (notification !== undefined) work.outboxAdded.push(notification);\n',
-        to: '        void notification;\n',
+        file: 'delivery/outputs.ts',
+        from: '      if (notification !== undefined) work.outboxAdded.push(notification);\n',
+        to: '      void notification;\n',
       },
     ],
   },

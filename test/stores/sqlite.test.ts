@@ -180,11 +180,11 @@ describe('sqlite: the file', () => {
       db.exec(`PRAGMA user_version = ${version}`);
       db.close();
     };
-    newer(4);
-    await (await openSqlite({ path: future })).close(); // One step ahead is fine.
     newer(5);
-    await refused(future, /its schema is 5/);
-    await refused(future, /its schema is 5/, true);
+    await (await openSqlite({ path: future })).close(); // One step ahead is fine.
+    newer(6);
+    await refused(future, /its schema is 6/);
+    await refused(future, /its schema is 6/, true);
     await refused(join(text, 'below', 'a-file.db'), /cannot open/);
     await refused(join(folder, 'missing.db'), /cannot be used/, true);
     await refused(':memory:', /path of a file/);
@@ -255,7 +255,7 @@ describe('sqlite: one process', () => {
     };
     set(9);
     await assert.rejects(openSqlite({ path }), /its schema is 9/);
-    set(3);
+    set(4);
     await (await openSqlite({ path })).close();
   });
 
