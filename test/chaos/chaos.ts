@@ -54,6 +54,8 @@ const numbers = {
   seconds: number('seconds', 3600),
   seed: number('seed', Math.floor(Math.random() * 2 ** 31)),
 };
+// Whoever is told to stop takes his daemons and disks along: see the handlers of `exit`.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
 let failed = false;
 for (const plan of values.store === undefined ? PLANS : [own()]) {
   const { times, seconds, seed } = numbers;

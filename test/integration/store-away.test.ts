@@ -17,6 +17,8 @@ const server = await startPostgres(['fsync=on']);
 const skip = typeof server === 'string' ? server : false;
 /** The other one as well in longer runs; it takes as long again. */
 const MODES = process.env.DAYBOOK_TEST_LONG ? (['immediate', 'fast'] as const) : (['immediate'] as const);
+/** For a process of its own, on a machine that has much to do. */
+const STARTED_MS = 30_000;
 const folder = mkdtempSync(join(tmpdir(), 'daybook-away-'));
 after(() => rmSync(folder, { recursive: true }));
 
@@ -152,21 +154,25 @@ describe('the database goes away', { skip }, () => {
     ];
     t.after(() => daemon.child.kill('SIGKILL'));
     t.after(() => other.child.kill('SIGKILL'));
-    const waiting = await eventually('it says what it waits for', async () => {
-      const now = await probe(health);
-      return now !== undefined && now.store !== 'not open yet' && now;
-    });
+    const waiting = await eventually(
+      'it says what it waits for',
+      async () => {
+        const now = await probe(health);
+        return now !== undefined && now.store !== 'not open yet' && now;
+      },
+      STARTED_MS,
+    );
     assert.equal(waiting.status, 503);
     assert.match(waiting.store, /cannot be used: .*ECONNREFUSED/);
     assert.equal(waiting.daemon, 'starting');
     assert.equal((await probe(health, '/livez'))!.status, 200);
-    await eventually('the log says so', () => other.stderr.includes('waiting for the store'));
+    await eventually('the log says so', () => other.stderr.includes('waiting for the store'), STARTED_MS);
     other.child.kill('SIGTERM');
     assert.equal(await other.ended, 0, other.stderr);
 
     assert.equal(daemon.stdout, '');
     await start();
-    await eventually('it is ready', () => daemon.stdout.includes('"ready":true'));
+    await eventually('it is ready', () => daemon.stdout.includes('"ready":true'), STARTED_MS);
     assert.deepEqual(await probe(health), { status: 200, store: 'ok', daemon: 'ok' });
     daemon.child.kill('SIGTERM');
     assert.equal(await daemon.ended, 0, daemon.stderr);
