@@ -20,8 +20,10 @@ export interface Lane {
   busy: boolean;
   /** In the queue of lanes that may run. */
   ready: boolean;
-  /** Not before a unit is stored, or a moment has passed. */
+  /** Not before a unit is stored. */
   held: boolean;
+  /** Not before a moment has passed. */
+  resting: boolean;
   /** What is first in it was in hand when its host, or its daemon, went away. */
   suspect: boolean;
   /** Tries in a row that nobody judged. */
@@ -61,7 +63,7 @@ export class Lanes {
   ofKey(key: OrderingKey): Lane {
     let lane = this.#lanes.get(key);
     if (lane === undefined) {
-      lane = { key, queue: [], busy: false, ready: false, held: false, suspect: false, uncounted: 0 };
+      lane = { key, queue: [], busy: false, ready: false, held: false, resting: false, suspect: false, uncounted: 0 };
       this.#lanes.set(key, lane);
     }
     return lane;
@@ -69,7 +71,7 @@ export class Lanes {
 
   /** Into the queue of lanes that may run, if it may. */
   enlist(lane: Lane): void {
-    if (lane.busy || lane.held || lane.queue.length === 0 || !this.#mayRun(lane.key)) return;
+    if (lane.busy || lane.held || lane.resting || lane.queue.length === 0 || !this.#mayRun(lane.key)) return;
     if (!lane.ready) this.#ready.push(lane);
     lane.ready = true;
     this.#onReady();
@@ -96,7 +98,7 @@ export class Lanes {
   }
 
   forgetEmpty(lane: Lane): void {
-    if (lane.queue.length === 0 && !lane.busy && !lane.held) this.#lanes.delete(lane.key);
+    if (lane.queue.length === 0 && !lane.busy && !lane.held && !lane.resting) this.#lanes.delete(lane.key);
   }
 
   clear(): void {

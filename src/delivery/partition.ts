@@ -191,7 +191,7 @@ export class Partition {
       if (lane === undefined) break;
       if (!lane.suspect && !this.#subscription.mayStart()) return;
       this.#lanes.take();
-      if (lane.queue.length === 0 || this.#parking.holds(lane.key)) continue;
+      if (lane.queue.length === 0 || lane.held || lane.resting || this.#parking.holds(lane.key)) continue;
       if (lane.suspect) this.#subscription.suspect(this, lane.key);
       else if (this.#mayHandle(lane.queue[0]!)) void this.#run(lane);
       else this.#lanes.setAside(lane);
@@ -516,10 +516,12 @@ export class Partition {
   #later(lane: Lane): void {
     const { runtime } = this.#parts;
     const delayMs = retryDelayMs(UNCOUNTED, ++lane.uncounted, runtime.random())!;
-    lane.held = true;
+    lane.resting = true;
     runtime.after(delayMs, () => {
-      lane.held = false;
-      if (!this.#stopped) this.#lanes.enlist(lane);
+      lane.resting = false;
+      if (this.#stopped) return;
+      this.#lanes.enlist(lane);
+      this.#lanes.forgetEmpty(lane);
     });
   }
 

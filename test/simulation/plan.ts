@@ -70,7 +70,7 @@ export interface Plan {
 export const SAGA = 'transfers';
 export const PROJECTOR = 'balances';
 export const PROCESS_MANAGER = 'fulfilment';
-export const LEASE_MS = 3000;
+export const LEASE_MS = 4000;
 /** Commands come until then. */
 const BUSY_MS = 5000;
 
@@ -128,7 +128,7 @@ function commandOf(random: Random, plan: Plan, part: Partial<PlannedCommand>): P
     other: 0,
     amount: 0,
     keyed,
-    mode: pick(random, ['none', 'none', 'none', 'simple', 'cascade']),
+    mode: random() < 0.8 ? 'none' : pick(random, ['simple', 'cascade']),
     explicit: random() < 0.1,
     twice: keyed && random() < 0.15,
     againMs: keyed && random() < 0.3 ? whole(random, 1, 6000) : 0,
@@ -222,14 +222,14 @@ function faultsOf(random: Random, plan: Plan): Fault[] {
   some(0.2, 2, () => ({ kind: 'stop', daemon: daemon(), atMs: atMs(), downMs: pick(random, [0, 200, 2500]) }));
   some(0.3, 2, () => {
     const ofCommits = commits();
-    const forMs = pick(random, [500, 2000, 3500, 5500]);
+    const forMs = pick(random, [500, 2000, 4600, 6000]);
     return { kind: 'pause', daemon: daemon(), call: call(ofCommits), commits: ofCommits, forMs };
   });
   some(0.2, 2, () => ({
     kind: 'pause-at',
     daemon: daemon(),
     atMs: atMs(),
-    forMs: pick(random, [500, 2000, 3500, 5500]),
+    forMs: pick(random, [500, 2000, 4600, 6000]),
   }));
   some(0.15, 2, () => ({ kind: 'clock', daemon: daemon(), atMs: atMs(), jumpMs: whole(random, -5000, 5000) }));
   some(0.4, 3, () => {

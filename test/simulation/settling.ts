@@ -6,7 +6,7 @@ import type { Simulation } from './simulation.ts';
 
 const LOOK_MS = 300;
 /** Faults of the plan are over by then. */
-const CALM_AT_MS = 9000;
+const CALM_AT_MS = 8000;
 /** All of the plan may be over much sooner. */
 const QUIET_AT_MS = 3000;
 const GIVE_UP_MS = 180_000;
