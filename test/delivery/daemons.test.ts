@@ -55,10 +55,8 @@ describe(`daemons that share a log (DAYBOOK_TEST_SEED=${seed})`, () => {
       return ['a', 'b', 'c'].every((name) => share(found, name) >= 5);
     });
     const load = deposits(a, all, 20, random, { atOnce: 8 });
-    const began = performance.now();
     await c.stop();
-    await eventually('the stopped one has nothing at once', async () => share(await owners(a), 'c') === 0);
-    assert(performance.now() - began < 400);
+    assert.equal(share(await owners(a), 'c'), 0, 'the stopped one has given everything back');
     await eventually('its partitions are taken', async () => share(await owners(a), 'nobody') === 0);
 
     mind.die();
@@ -201,7 +199,9 @@ describe(`daemons that share a log (DAYBOOK_TEST_SEED=${seed})`, () => {
         }
         return summing(request);
       });
-    const open = (instance: string) => World.open({ store, reactors: [reactor()], instance, limits });
+    // Long enough that none runs out on a busy machine: whoever takes over then may hand events out again.
+    const open = (instance: string) =>
+      World.open({ store, reactors: [reactor()], instance, limits: { leaseMs: 4000 } });
     const a = await open('a');
     const b = await open('b');
     await eventually('they share', async () => share(await owners(a), 'b') === 8);
