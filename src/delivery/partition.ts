@@ -134,7 +134,6 @@ export class Partition {
     const passed = this.#passed.get(key) ?? 0;
     // What the cursor has passed comes again when the reader began earlier, for others: the retry lane has it, or it is done.
     const fresh = pages.filter(({ position }) => position > this.#progress.scanned);
-    if (this.#subscription.gated) this.#leaveToTail(key, cover, fresh);
     const mine = fresh.filter(
       ({ position }) => position > passed && !this.#progress.isDone(position) && !this.#parking.owns(key, position),
     );
