@@ -132,13 +132,10 @@ export class Partition {
     if (this.#closed) return;
     const key = orderingKey(this.#subscription.ordering, cover);
     const passed = this.#passed.get(key) ?? 0;
-    if (this.#subscription.gated) this.#leaveToTail(key, cover, pages);
-    const mine = pages.filter(
-      ({ position }) =>
-        position > this.#progress.scanned &&
-        position > passed &&
-        !this.#progress.isDone(position) &&
-        !this.#parking.owns(key, position),
+    // What the cursor has passed comes again when the reader began earlier, for others: the retry lane has it, or it is done.
+    const fresh = pages.filter(({ position }) => position > this.#progress.scanned);
+    const mine = fresh.filter(
+      ({ position }) => position > passed && !this.#progress.isDone(position) && !this.#parking.owns(key, position),
     );
     if (mine.length > 0) {
       const lane = this.#lanes.ofKey(key);
