@@ -1,5 +1,6 @@
 // P3, P4, P6: how long one command takes when nobody else is there.
 
+import { setTimeout as pause } from 'node:timers/promises';
 import { type Bench, progress } from '../lib/bench.ts';
 import { openStorage } from '../lib/daemon.ts';
 import { alternate } from '../lib/figures.ts';
@@ -97,6 +98,8 @@ async function reaction(bench: Bench, type: 'postgres' | 'sqlite', load: Load): 
   const storage = await bench.storage(type);
   const ours = await setting(bench, storage, { saga: true }, load);
   const { address } = ours.daemon;
+  // What the first commands of all led to is done.
+  while ((await ours.daemon.head()) < 2 * AGGREGATES) await pause(50);
   const follow = async (seconds: number) =>
     p50(await commands(ours.daemon, load, { kind: 'follow', address, aggregates: AGGREGATES, seconds }, { events: 2 }));
   await follow(WARM_UP_S);

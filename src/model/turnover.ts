@@ -3,7 +3,7 @@
 /** Times are looked at in windows of so many milliseconds. */
 const WINDOW_MS = 250;
 /** With fewer under way nothing is known: it may be that nobody asked for more. */
-export const UNDER_WAY_MIN = 256;
+export const UNDER_WAY_MIN = 32;
 
 export class Turnover {
   #sinceMs: number;
