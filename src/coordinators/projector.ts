@@ -35,7 +35,7 @@ const CONTROL = /[\x00-\x1f\x7f]/;
 export class ProjectorCoordinator implements ReactionCoordinator {
   readonly #parts: ProjectorParts;
   /** Handled and not stored yet: the newest of each key, until its unit is over. */
-  readonly #unstored = new TransientMap<string, ProjectionRow>();
+  readonly #unstored = new TransientMap<string, Remembered & { row: ProjectionRow }>();
   /** As they are stored, in the order in which that became so. */
   readonly #rows = new TransientMap<string, Remembered>();
   #bytes = 0;
@@ -56,15 +56,17 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     const response = await this.#ask(book, projector, place, current, false);
     const rows = await this.#checked(response, book, projector, place, generation);
     const texts = rows.map(rowText);
+    const { epoch } = place;
+    const { partition } = place.partition;
     rows.forEach((row, i) => {
-      this.#unstored.set(texts[i]!, row);
+      this.#unstored.set(texts[i]!, { row, partition, epoch });
     });
     const over = (stored: boolean) =>
       rows.forEach((row, i) => {
         const text = texts[i]!;
         this.#remove(text);
-        if (stored) this.#put(text, { row, partition: place.partition.partition, epoch: place.epoch });
-        if (this.#unstored.get(text) === row) this.#unstored.delete(text);
+        if (stored) this.#put(text, { row, partition, epoch });
+        if (this.#unstored.get(text)?.row === row) this.#unstored.delete(text);
       });
     const work = workOf({ projections: rows });
     const position = book.pages.at(-1)!.position;
@@ -158,7 +160,8 @@ export class ProjectorCoordinator implements ReactionCoordinator {
   async #row(key: ProjectionKey, { partition: { partition }, epoch }: Place): Promise<ProjectionRow | undefined> {
     const text = rowText(key);
     const unstored = this.#unstored.get(text);
-    if (unstored !== undefined) return unstored;
+    // What was answered under an earlier lease will not be stored any more, although its answer may have come just now.
+    if (unstored !== undefined && (unstored.partition !== partition || unstored.epoch === epoch)) return unstored.row;
     const remembered = this.#rows.get(text);
     // Between two leases of a partition others may have written.
     if (remembered?.partition === partition && remembered.epoch === epoch) return remembered.row;
@@ -183,7 +186,7 @@ export class ProjectorCoordinator implements ReactionCoordinator {
   }
 }
 
-/** A row as it was stored while a partition was held. */
+/** A row as it was while a partition was held. */
 interface Remembered {
   row: ProjectionRow | undefined;
   partition: number;

@@ -433,8 +433,9 @@ test('listeners are told when reactors come, drain and go; the reactor stays the
   assert.equal(known.available, false);
   first.attached.close();
   assert.equal(await told(), 1);
+  // Other daemons are to know which domains have a host here.
   attach({ aggregates: hello([{}]).aggregates });
-  assert.equal(await told(), 0);
+  assert.equal(await told(), 1);
   attach({ sagas: [saga('s')] });
   assert.equal(reactor('s'), known);
   assert.equal(known.available, true);
