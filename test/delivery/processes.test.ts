@@ -281,18 +281,19 @@ for (const [kind, open] of Object.entries(STORES))
           },
           { domains },
         );
-      const start = (on: Store) =>
+      const start = (on: Store, signal?: AbortSignal) =>
         World.open({
           store: on,
           accounts: [...accounts(), new InProcessAccount('ledger')],
           reactors: [reactor()],
           instance: 'one',
           limits: { reactionAttempts: 1000 },
+          ...(signal && { signal }),
         });
       let next = 0;
       for (let round = 0; round < 15; round++) {
         const mind = mortal(store, 60 + Math.floor(random() * 300), random() < 0.5);
-        const world = await start(mind.store).catch(() => undefined);
+        const world = await start(mind.store, mind.signal).catch(() => undefined);
         if (world === undefined) continue;
         const load = (async () => {
           for (let i = 0; i < 10 && !mind.dead; i++) {

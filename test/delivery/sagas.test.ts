@@ -87,7 +87,7 @@ describe(`sagas (DAYBOOK_TEST_SEED=${seed})`, () => {
         const accounts = [new InProcessAccount(), notebook('ledger')];
         const reactors = [new TestReactor('saga', 'book', handler, { domains: ['account'] })];
         const options = { accounts, reactors, instance: 'one', limits: { reactionAttempts: 1000 } };
-        const world = await World.open({ ...options, store: mind.store }).catch(() => undefined);
+        const world = await World.open({ ...options, store: mind.store, signal: mind.signal }).catch(() => undefined);
         if (world === undefined) continue;
         const load = deposits(world, sources, expected, random, { atOnce: 8 }).catch(() => {});
         await eventually('it dies, or has nothing to do', async () => {

@@ -8,6 +8,8 @@ export interface Mortal {
   /** Calls so far. */
   readonly calls: number;
   readonly dead: boolean;
+  /** Aborts when it dies: a start that would wait for the store is over, too. */
+  readonly signal: AbortSignal;
   die(): void;
 }
 
@@ -17,21 +19,21 @@ export interface Mortal {
  */
 export function mortal(inner: Store, diesAt = Infinity, afterEffect = false): Mortal {
   let calls = 0;
-  let dead = false;
+  const death = new AbortController();
   const away = () => new DaybookError('STORE_UNAVAILABLE', 'the daemon is dead');
   const store = new Proxy(inner, {
     get(target, name) {
       const value = Reflect.get(target, name);
       if (typeof value !== 'function') return value;
       return async (...args: unknown[]) => {
-        if (dead) throw away();
+        if (death.signal.aborted) throw away();
         calls++;
-        if (calls >= diesAt && !afterEffect) dead = true;
-        if (dead) throw away();
+        if (calls >= diesAt && !afterEffect) death.abort(away());
+        if (death.signal.aborted) throw away();
         const result = value.apply(target, args);
         await new Promise((resolve) => setImmediate(resolve));
-        if (calls >= diesAt) dead = true;
-        if (dead) throw away();
+        if (calls >= diesAt) death.abort(away());
+        if (death.signal.aborted) throw away();
         return result;
       };
     },
@@ -42,10 +44,11 @@ export function mortal(inner: Store, diesAt = Infinity, afterEffect = false): Mo
       return calls;
     },
     get dead() {
-      return dead;
+      return death.signal.aborted;
     },
+    signal: death.signal,
     die() {
-      dead = true;
+      death.abort(away());
     },
   };
 }

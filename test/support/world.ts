@@ -110,6 +110,8 @@ export interface WorldOptions {
   limits?: Partial<Limits>;
   runtime?: Runtime;
   instance?: string;
+  /** Nobody waits for the start any more. */
+  signal?: AbortSignal;
   peers?: Peers;
 }
 
@@ -171,9 +173,9 @@ export class World implements AsyncDisposable {
     const cache = new HotCache(limits);
     const domains = () => accounts.map(({ domain }) => domain);
     const version = 'test';
-    const { peers } = options;
+    const { peers, signal } = options;
     const given = { store, components, cache, runtime, limits, log, instance, version, domains };
-    const engine = await openEngine({ ...given, ...(peers && { peers }) });
+    const engine = await openEngine({ ...given, ...(peers && { peers }), ...(signal && { signal }) });
     return new World(store, engine, accounts, logLines, runtime, (reactor) => {
       watch(reactor);
       reactors.push(reactor);
