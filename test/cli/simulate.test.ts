@@ -11,8 +11,11 @@ const root = join(import.meta.dirname, '../..');
 const folder = mkdtempSync(join(tmpdir(), 'daybook-simulate-'));
 after(() => rmSync(folder, { recursive: true }));
 
+let files = 0;
+
+/** In a file of its own: tests run beside each other. */
 function commands(text: string): string {
-  const file = join(folder, 'commands.jsonl');
+  const file = join(folder, `commands-${++files}.jsonl`);
   writeFileSync(file, text);
   return file;
 }
@@ -48,15 +51,15 @@ describe('daybook simulate', { concurrency: 2 }, () => {
   });
 
   test('a projector that keeps its rows to itself is told', async () => {
-    const { code, stdout } = await simulate(unsound('remembers'), counting(), '--json-payload', '--seed', '3');
-    assert.equal(code, 1, stdout);
+    const { code, stdout, stderr } = await simulate(unsound('remembers'), counting(), '--json-payload', '--seed', '3');
+    assert.equal(code, 1, stdout + stderr);
     assert.match(stdout, /counts: the row [0-9a-f]{32} is another one when it is built anew/);
   });
 
   test('commands that cannot be read, and components that end, are one sentence', async () => {
     const nothing = await simulate(unsound('none'), commands('{"domain": "counter"}\n'));
     assert.equal(nothing.code, 2);
-    assert.match(nothing.stderr, /commands.jsonl:1: root: expected a UUID or a name/);
+    assert.match(nothing.stderr, /commands-\d+.jsonl:1: root: expected a UUID or a name/);
     const ended = await simulate('echo no such thing; exit 3', counting(), '--json-payload', '--seed', '1');
     assert.equal(ended.code, 1);
     assert.match(ended.stderr, /ended by itself with code 3: no such thing/);
