@@ -8,7 +8,7 @@ import { fuzz } from '../fuzz/fuzzing.ts';
 import { SUBJECTS } from '../fuzz/requests.ts';
 import { type TestDaemon, testDaemon } from '../support/daemon.ts';
 
-const MESSAGES = 1000;
+const MESSAGES = 2000;
 
 const seed = Number(process.env.FUZZ_SEED ?? randomInt(2 ** 31));
 let daemon: TestDaemon;
