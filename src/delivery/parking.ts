@@ -23,6 +23,8 @@ interface Entry {
   offered: number;
   /** From here on its events are the tail's all the same: another generation has to handle them before. */
   tailFrom: number;
+  /** Position of the event that is being tried; 0: none. */
+  trying: number;
   /** Tries in a row that nobody judged. */
   uncounted: number;
   /** By the store's clock. */
@@ -111,9 +113,18 @@ export class Parking {
   /** The event, which comes now, may not be handled yet: it waits with the tail, so that it does not keep the key from draining. */
   leaveToTail(key: OrderingKey, position: number): void {
     const entry = this.#entries.get(key);
-    if (entry === undefined || position >= entry.tailFrom) return;
-    const { row, running } = entry;
-    if (position > row.position || (position === row.position && !running)) entry.tailFrom = position;
+    if (entry === undefined || position >= entry.tailFrom || position <= entry.trying) return;
+    const { row } = entry;
+    if (position > row.position || (position === row.position && row.state !== 'dead')) entry.tailFrom = position;
+  }
+
+  /** Another generation has gone on: what waited with the tail may be the retry lane's now. */
+  recheck(): void {
+    for (const [key, entry] of this.#entries) {
+      if (entry.tailFrom === Infinity || entry.row.state === 'draining') continue;
+      entry.tailFrom = Infinity;
+      this.#partition.passOver(key);
+    }
   }
 
   /** What comes of the n-th counted attempt. */
@@ -297,6 +308,7 @@ export class Parking {
       else if (!this.#partition.stopped) this.#subscription.restart(this.#partition, error);
     } finally {
       entry.running = false;
+      entry.trying = 0;
       this.#schedule(this.#parts.storeClock());
       this.#subscription.kick(this.#partition);
     }
@@ -304,6 +316,7 @@ export class Parking {
 
   /** True: an event was handled, or the row was changed by others, and there may be more. */
   async #tryNext(entry: Entry, reader: KeyReader, kind: RetryKind, written: boolean): Promise<boolean> {
+    entry.trying = 0;
     if (this.#closed || !this.#subscription.mayRetry(kind)) return false;
     const { row } = entry;
     // Discarded, or it has drained.
@@ -313,12 +326,14 @@ export class Parking {
     const come = Math.max(this.#partition.scanned, row.reason === '' ? 0 : row.position);
     const looked = Math.min(come, entry.tailFrom - 1);
     const event = await this.#nextWanted(row, reader, looked);
-    // What came while it was looking is its own as well.
-    if (event === undefined) return entry.offered > looked || this.#drain(entry);
+    // What came while it was looking is its own as well, or has become the tail's.
+    if (event === undefined || event.page.position >= entry.tailFrom)
+      return entry.offered > looked || this.#drain(entry);
     if (!this.#subscription.mayHandle(event.cover, event.page.position)) {
       entry.dueAtMicros = this.#parts.storeClock() + GATED_MICROS;
       return false;
     }
+    entry.trying = event.page.position;
     // Whoever made its last attempt did not live to tell.
     if (kind === 'exclusive' && !written && row.attempts > 0 && this.after(row.attempts).state === 'dead') {
       const error = new DaybookError('COMPONENT_UNAVAILABLE', row.message);
@@ -497,7 +512,7 @@ export class Parking {
     const { dueAtMicros } = row;
     const entry = this.#entries.get(row.key);
     if (entry === undefined) {
-      const fresh = { running: false, alone, offered: 0, tailFrom: Infinity, uncounted: 0, probed: 0 };
+      const fresh = { running: false, alone, offered: 0, tailFrom: Infinity, trying: 0, uncounted: 0, probed: 0 };
       this.#entries.set(row.key, { row, dueAtMicros, ...fresh });
     } else {
       entry.row = row;

@@ -134,6 +134,7 @@ export class Partition {
     const passed = this.#passed.get(key) ?? 0;
     // What the cursor has passed comes again when the reader began earlier, for others: the retry lane has it, or it is done.
     const fresh = pages.filter(({ position }) => position > this.#progress.scanned);
+    if (this.#subscription.gated) this.#leaveToTail(key, cover, fresh);
     const mine = fresh.filter(
       ({ position }) => position > passed && !this.#progress.isDone(position) && !this.#parking.owns(key, position),
     );
@@ -199,6 +200,7 @@ export class Partition {
 
   /** Another generation has gone on. */
   recheck(): void {
+    this.#parking.recheck();
     this.#lanes.recheck();
   }
 

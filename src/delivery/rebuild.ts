@@ -54,13 +54,23 @@ class Old implements Predecessor {
 
   hasHandled(cover: Cover, position: number): boolean {
     if (position > this.end || this.#parkedAt(cover, position) !== undefined) return false;
-    const partition = partitionOf(this.#ordering, cover, this.#positions.size);
-    return position <= (this.#positions.get(partition) ?? 0) || this.#done.get(partition)?.has(position) === true;
+    return position <= this.#position(cover) || this.#done.get(this.#partition(cover))?.has(position) === true;
   }
 
   leaves(cover: Cover, position: number): boolean {
     const parked = this.#parkedAt(cover, position);
-    return parked === undefined ? this.hasHandled(cover, position) : parked.state === 'dead' || !this.#served;
+    if (parked === undefined) return this.hasHandled(cover, position);
+    // Of what lies beyond the cursor, nobody knows to whom it will belong when the key has drained.
+    return position <= this.#position(cover) && (parked.state === 'dead' || !this.#served);
+  }
+
+  #partition(cover: Cover): number {
+    return partitionOf(this.#ordering, cover, this.#positions.size);
+  }
+
+  /** The cursor that the event's stream follows. */
+  #position(cover: Cover): number {
+    return this.#positions.get(this.#partition(cover)) ?? 0;
   }
 
   #parkedAt(cover: Cover, position: number): ParkedKey | undefined {

@@ -203,6 +203,46 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
     assert.equal((await rowsOf(world, 2)).length, 10);
   });
 
+  test('a dead letter of the new generation does not keep it from following the old one', async () => {
+    const all = roots(10);
+    const poison = hex(all[0]!);
+    const { promise: released, resolve: release } = Promise.withResolvers<void>();
+    let slow = false;
+    const one = new TestReactor('projector', 'p', async (request) => {
+      if (slow && rootOf(request.events) === poison) await released;
+      return summing(request);
+    });
+    const limits = { reactionAttempts: 2, partitionWindowEvents: 16 };
+    await using world = await World.open({ store: memory(), reactors: [one], limits });
+    await deposits(world, all, 5, seeded(seed));
+    await eventually('the first generation is complete', async () => (await rowsOf(world, 1)).length === 10);
+    slow = true;
+    const two = new TestReactor(
+      'projector',
+      'p',
+      (request) => {
+        if (rootOf(request.events) === poison) throw new Error('poison');
+        return summing(request);
+      },
+      { generation: 2 },
+    );
+    world.add(two);
+    const dead = async () => (await parked(world, 'p'))[0]?.state === 'dead';
+    await eventually('it is a dead letter', dead);
+    // The old one is held up at the same key: the new one is offered what the old one has not handled.
+    await deposits(world, all, 1, seeded(seed));
+    const complete = (generation: number, each: number) => async () => {
+      const rows = await rowsOf(world, generation);
+      return rows.filter(({ payload }) => textOf(payload) === `${each} ${each}`).length === 9;
+    };
+    await eventually('the old one has the other keys', complete(1, 6));
+    release();
+    await deposits(world, all, 20, seeded(seed));
+    await eventually('the new one follows', complete(2, 26));
+    assert.equal(await dead(), true);
+    assert.equal(await world.store.activeGeneration('p'), 1);
+  });
+
   test('a daemon that dies during a rebuild goes on with it', async () => {
     const store = memory();
     const all = roots(20);

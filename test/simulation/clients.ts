@@ -117,7 +117,9 @@ class Sending {
   }
 
   send(where: number): void {
-    const { time, daemons } = this.#simulation;
+    const { time, daemons, store } = this.#simulation;
+    // Nobody waits for a projector that was never there.
+    const declared = store.activeGeneration(PROJECTOR).then((generation) => generation > 0);
     const daemon = daemons[where % daemons.length]!;
     const told = this.#told;
     const attempt = told.sentAt.push(this.#simulation.lengthOf(told.stream)) - 1;
@@ -148,7 +150,7 @@ class Sending {
             this.#simulation.note(about, `← events ${answer.first}+${answer.count}${answer.duplicate ? ' again' : ''}`);
             if (this.#isLost()) return hear(() => this.#failed('the answer is lost', true));
             this.#answered(answer, attempt);
-            this.#check(response);
+            this.#check(response, declared);
           }),
         (thrown) =>
           back(() => {
@@ -224,7 +226,7 @@ class Sending {
   }
 
   /** What `settled` says is so now. */
-  #check(response: CommandResponse): void {
+  #check(response: CommandResponse, declared: Promise<boolean>): void {
     const { mode, type } = this.#told.planned;
     const { store, plan } = this.#simulation;
     if (mode === 'none' || type === 'Record' || !response.settled || response.reactionErrors.length > 0) return;
@@ -233,6 +235,7 @@ class Sending {
     const { stream } = this.#told;
     if (this.#told.domain === 'account') {
       void (async () => {
+        if (!(await declared)) return;
         const generation = await store.activeGeneration(PROJECTOR);
         const key = Buffer.from(response.events!.cover!.root!.value).toString('hex');
         const row = await store.readProjection({ tenant: '', projector: PROJECTOR, generation, key });
