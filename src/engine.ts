@@ -163,6 +163,7 @@ export async function openEngine(options: EngineOptions) {
     dryRunner: { run: forwarding.dryRun },
     /** Only what this daemon hosts. */
     here,
+    admission,
     query,
     delivery,
     waiting,

@@ -90,28 +90,44 @@ export class Admission {
     });
   }
 
-  #admit(streamText: string, { domain, bytes, reserved, deadlineMs }: AdmissionJob): Door {
+  /** Why a command of the domain would not be let in now, whatever else it is; `undefined`: nothing speaks against it. */
+  refusal(domain: string, deadlineMs: number): DaybookError | undefined {
+    const limit = this.#reached({ domain, deadlineMs, bytes: 0, reserved: false }, this.#runtime.monotonicMs());
+    return limit === undefined ? undefined : overloaded(limit, domain);
+  }
+
+  #admit(streamText: string, job: AdmissionJob): Door {
+    const { domain, bytes, reserved } = job;
     if (this.#draining && !reserved) {
       throw new DaybookError('SHUTTING_DOWN', 'the daemon is stopping; nothing was stored');
     }
-    const { executingCommands, executingBytes, perRootCommands } = this.#limits;
-    const share = reserved ? 1 : 1 - RESERVED;
-    if (this.#executing >= executingCommands * share) throw overloaded('executing_commands', streamText);
-    if (this.#executingBytes + bytes > executingBytes * share) throw overloaded('executing_bytes', streamText);
-    if ((this.#busy.get(streamText)?.length ?? 0) >= perRootCommands) throw overloaded('per_root_commands', streamText);
+    if ((this.#busy.get(streamText)?.length ?? 0) >= this.#limits.perRootCommands)
+      throw overloaded('per_root_commands', streamText);
     const now = this.#runtime.monotonicMs();
+    const limit = this.#reached(job, now);
+    if (limit !== undefined) throw overloaded(limit, streamText);
     let door = this.#doors.get(domain);
     if (door === undefined) {
       door = { executing: 0, turnover: new Turnover(now) };
       this.#doors.set(domain, door);
     }
-    const waitMs = door.turnover.waitMs(door.executing, now);
-    if (!reserved && waitMs > (deadlineMs - now) * PATIENCE) throw overloaded('deadline', streamText);
     door.executing++;
     this.#executing++;
     this.#admitted++;
     this.#executingBytes += bytes;
     return door;
+  }
+
+  /** The limit that keeps a job out, or `deadline`. */
+  #reached(job: Pick<AdmissionJob, 'domain' | 'bytes' | 'reserved' | 'deadlineMs'>, now: number): string | undefined {
+    const { domain, bytes, reserved, deadlineMs } = job;
+    const { executingCommands, executingBytes } = this.#limits;
+    const share = reserved ? 1 : 1 - RESERVED;
+    if (this.#executing >= executingCommands * share) return 'executing_commands';
+    if (this.#executingBytes + bytes > executingBytes * share) return 'executing_bytes';
+    const door = this.#doors.get(domain);
+    const waitMs = door === undefined ? 0 : door.turnover.waitMs(door.executing, now);
+    return !reserved && waitMs > (deadlineMs - now) * PATIENCE ? 'deadline' : undefined;
   }
 
   /** What ran out of time does not tell how fast things go. */

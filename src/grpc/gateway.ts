@@ -1,5 +1,6 @@
 import type { Metadata, ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
 import { onAbort } from '../abort.ts';
+import type { Admission } from '../coordinators/admission.ts';
 import { completeCommand } from '../coordinators/answers.ts';
 import type { BusinessCoordinator } from '../coordinators/business.ts';
 import type { Caller } from '../coordinators/caller.ts';
@@ -26,6 +27,7 @@ import { Refused } from './definition.ts';
 import { wireErrorOf } from './status.ts';
 
 export interface GatewayParts extends CallParts {
+  admission: Pick<Admission, 'refusal'>;
   business: Pick<BusinessCoordinator, 'execute'>;
   sync: SyncModes;
   query: QueryCoordinator;
@@ -247,16 +249,33 @@ class Pipeline {
         invalid('id', `id: expected a number above 0 that is not in use on this stream, found ${found}`),
       );
     }
+    const deadlineMs = this.#deadlineOf(item);
+    const refusal = this.#refusal(item, deadlineMs);
+    if (refusal !== undefined) {
+      this.#fail(item.id, refusal);
+      return this.#rest();
+    }
     this.#inHand.add(item.id);
-    this.#run(item).then(
+    this.#run(item, deadlineMs).then(
       (response) => this.#finish(item.id, { $case: 'response', value: response }),
       (error) => this.#finish(item.id, { $case: 'error', value: wireErrorOf(error, this.#parts.log) }),
     );
   }
 
-  async #run(item: PipelinedCommand): Promise<CommandResponse> {
+  #deadlineOf({ timeoutMs }: PipelinedCommand): number {
+    const { deadlineMs } = this.#caller;
+    return timeoutMs === 0 ? deadlineMs : Math.min(deadlineMs, this.#parts.runtime.monotonicMs() + timeoutMs);
+  }
+
+  /** Before anything is done for it: when there is too much to do, most of it is refused, and has to cost little. */
+  #refusal({ command }: PipelinedCommand, deadlineMs: number): DaybookError | undefined {
+    // What belongs to work under way is let in to the last.
+    if (command?.cover === undefined || command.workId !== '') return undefined;
+    return this.#parts.admission.refusal(command.cover.domain, deadlineMs);
+  }
+
+  async #run(item: PipelinedCommand, deadlineMs: number): Promise<CommandResponse> {
     if (item.timeoutMs === 0) return executeSync(this.#parts, item, this.#caller);
-    const deadlineMs = Math.min(this.#caller.deadlineMs, this.#parts.runtime.monotonicMs() + item.timeoutMs);
     const over = new AbortController();
     const ignoreAbort = onAbort(this.#caller.signal, () => over.abort(this.#caller.signal.reason));
     const deadline = this.#parts.deadlines.add(deadlineMs, () => over.abort(expired(item)));
