@@ -319,6 +319,37 @@ test('ExecutePipelined: an id in use is refused, a time that runs out ends that 
   assert.equal(await ended, undefined);
 });
 
+test('ExecutePipelined: what is too much is refused at once, but not what belongs to work under way', async () => {
+  await using daemon = await testDaemon({ env: { DAYBOOK__LIMITS__EXECUTING_COMMANDS: '10' } });
+  const client = daemon.client();
+  const host = client.attach();
+  await hostAccount(host);
+  const answer = host.onMessage!;
+  const held: Parameters<typeof answer>[0][] = [];
+  host.onMessage = (message) => held.push(message);
+  const { stream, results, item, byId, ended } = pipeline(client);
+  const deposit = (id: number) => item(id, command(newRoot(), any('Deposit', '1')));
+  // A fifth of ten is kept for what is under way.
+  stream.write({ commands: Array.from({ length: 12 }, (_, i) => deposit(i + 1)) });
+  await eventually('four are refused', () => results.length === 4);
+  for (const id of [9, 10, 11, 12]) {
+    const result = byId(id);
+    assert.equal(result?.$case === 'error' && result.value.reason, 'OVERLOADED');
+    assert.equal(result?.$case === 'error' && result.value.metadata.limit, 'executing_commands');
+  }
+  const work = () => held.flatMap((message) => message.work);
+  await eventually('eight are asked', () => work().length === 8);
+  const inner = deposit(13);
+  inner.command!.workId = work()[0]!.workId;
+  stream.write({ commands: [inner] });
+  await eventually('the ninth is asked as well', () => work().length === 9);
+  host.onMessage = answer;
+  for (const message of held) answer(message);
+  stream.end();
+  assert.equal(await ended, undefined);
+  assert.equal(results.filter(({ result }) => result?.$case === 'response').length, 9);
+});
+
 test('ExecutePipelined: a client that does not read its results stops being read, and memory stays bounded', async () => {
   await using opened = await open();
   const { stream, results, ended, item } = pipeline(opened.client);
