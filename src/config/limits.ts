@@ -72,3 +72,8 @@ export const LIMITS = {
 } as const satisfies Record<string, { fallback: number; min: number; max: number }>;
 
 export type Limits = { readonly [name in keyof typeof LIMITS]: number };
+
+/** A limit's key in the file: `messageBytes` is `message_bytes` there. */
+export function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
