@@ -5,7 +5,8 @@ import type { Runtime } from '../runtime.ts';
 import type { Asking } from './asking.ts';
 import type { BusinessCoordinator } from './business.ts';
 import type { Caller } from './caller.ts';
-import type { Waiting, WaitingMode } from './waiting.ts';
+import type { WaitingMode } from './following.ts';
+import type { Waiting } from './waiting.ts';
 
 export interface SyncModesParts {
   business: Pick<BusinessCoordinator, 'execute'>;

@@ -7,8 +7,8 @@ import type { Histories } from '../coordinators/histories.ts';
 import { ProcessManagerCoordinator } from '../coordinators/process-manager.ts';
 import { ProjectorCoordinator } from '../coordinators/projector.ts';
 import type { Effect, ReactionLimits } from '../coordinators/reaction.ts';
+import type { HeldPartition } from '../coordinators/round.ts';
 import { SagaCoordinator } from '../coordinators/saga.ts';
-import type { HeldPartition } from '../coordinators/waiting.ts';
 import { sleep, type Timer } from '../runtime.ts';
 import type {
   InstanceRow,

@@ -4,9 +4,9 @@ import type { Admission } from '../coordinators/admission.ts';
 import { completeCommand } from '../coordinators/answers.ts';
 import type { BusinessCoordinator } from '../coordinators/business.ts';
 import type { Caller } from '../coordinators/caller.ts';
+import type { WaitingMode } from '../coordinators/following.ts';
 import type { QueryCoordinator } from '../coordinators/query.ts';
 import { DEFAULT_WAIT_MS, type SyncModes } from '../coordinators/sync-modes.ts';
-import type { WaitingMode } from '../coordinators/waiting.ts';
 import type { Deadlines } from '../deadlines.ts';
 import { DaybookError, invalid } from '../errors.ts';
 import type {

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import type { Reactor } from '../../src/component.ts';
 import type { Limits } from '../../src/config.ts';
 import { completeCommand } from '../../src/coordinators/answers.ts';
-import type { WaitingMode } from '../../src/coordinators/waiting.ts';
+import type { WaitingMode } from '../../src/coordinators/following.ts';
 import type { CommandBook, CommandResponse } from '../../src/model/book.ts';
 import type { SagaRequest, SagaResponse } from '../../src/model/reaction.ts';
 import { systemRuntime } from '../../src/runtime.ts';
