@@ -42,8 +42,7 @@ const versions = new Map<string, number>();
 
 export async function messageDb(job: MessageDbJob): Promise<LoadResult> {
   const { url, seconds, inFlight, connections, streams } = job;
-  const pool = new pg.Pool({ connectionString: url, max: connections });
-  pool.on('connect', (client) => void client.query('SET search_path = message_store'));
+  const pool = new pg.Pool({ connectionString: url, max: connections, options: '-c search_path=message_store' });
   const data = JSON.stringify({ text: 'x'.repeat(190) });
   const busy = new Set<string>();
   let turn = 0;
