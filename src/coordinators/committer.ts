@@ -1,4 +1,8 @@
 // Group commit: units that wait while a transaction is under way share the next one. Each has its own outcome.
+//
+// The store and this process work at the same time: the store is given the next batch before anybody learns of the last one, and a
+// batch leaves something for the one after it. Otherwise all that is under way would end up in one batch: while the store has it there
+// is nothing to do here, and then nothing there.
 
 import { asDaybookError, DaybookError } from '../errors.ts';
 import { type EventBook, pageBytes, payloadBytes } from '../model/book.ts';
@@ -22,6 +26,9 @@ interface Waiting {
   resolve: (result: Committed) => void;
   reject: (error: DaybookError) => void;
 }
+
+/** A transaction costs as much as some units do: fewer than these are not divided. */
+const UNDIVIDED_UNITS = 64;
 
 /** How long a store may stay away during a commit before its callers are told. */
 export const COMMIT_RETRIES: RetrySchedule = { tries: 12, minMs: 10, maxMs: 2000 };
@@ -72,14 +79,28 @@ export class Committer {
   async #pump(): Promise<void> {
     // One turn of the event loop's microtasks, so that what arrived in the same frame commits together.
     await undefined;
-    while (this.#waiting.length > 0) await this.#commitBatch(this.#take());
+    let returning = 0;
+    let tell = () => {};
+    while (this.#waiting.length > 0) {
+      const batch = this.#take(returning);
+      const answered = this.#commitBatch(batch);
+      tell();
+      tell = await answered;
+      returning = batch.length;
+      if (this.#waiting.length > 0) continue;
+      tell();
+      tell = () => {};
+    }
     this.#pumping = undefined;
   }
 
-  #take(): Waiting[] {
+  /** At most half of what is known to be under way: `returning` units were just committed, and who waits for them sends others. */
+  #take(returning: number): Waiting[] {
+    const half = Math.max(UNDIVIDED_UNITS, Math.ceil((returning + this.#waiting.length) / 2));
+    const most = Math.min(this.#waiting.length, this.#limits.groupCommitUnits, half);
     let count = 0;
     let bytes = 0;
-    while (count < this.#waiting.length && count < this.#limits.groupCommitUnits) {
+    while (count < most) {
       bytes += this.#waiting[count]!.bytes;
       if (count > 0 && bytes > this.#limits.groupCommitBytes) break;
       count++;
@@ -92,24 +113,25 @@ export class Committer {
     return this.#waiting.splice(0, count);
   }
 
-  async #commitBatch(batch: Waiting[]): Promise<void> {
-    let results: UnitResult[];
+  /** Resolves when the store has answered, with what tells those who wait. Never rejects. */
+  async #commitBatch(batch: Waiting[]): Promise<() => void> {
     try {
-      results = await this.#commitWithRetry(batch.map((waiting) => waiting.unit));
+      const results = await this.#commitWithRetry(batch.map((waiting) => waiting.unit));
+      return () => this.#settle(batch, results);
     } catch (thrown) {
       const error = asDaybookError(thrown);
       const away = error.reason === 'STORE_UNAVAILABLE' || error.reason === 'OUTCOME_UNKNOWN';
       if (away || batch.length === 1) {
-        for (const waiting of batch) waiting.reject(error);
-        return;
+        return () => {
+          for (const waiting of batch) waiting.reject(error);
+        };
       }
       // Some unit holds what the store cannot: repeat in halves until it fails alone.
       const half = batch.length >>> 1;
-      await this.#commitBatch(batch.slice(0, half));
-      await this.#commitBatch(batch.slice(half));
-      return;
+      const tellFirst = await this.#commitBatch(batch.slice(0, half));
+      tellFirst();
+      return this.#commitBatch(batch.slice(half));
     }
-    this.#settle(batch, results);
   }
 
   /** The same units are sent again while the store is away: a unit that was applied the first time answers as itself. */

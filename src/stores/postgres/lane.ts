@@ -7,7 +7,7 @@ const RETRY_MIN_MS = 50;
 const RETRY_MAX_MS = 2_000;
 
 export class Lane {
-  readonly #connect: () => Promise<Connection>;
+  readonly #open: () => Promise<Connection>;
   #connection: Connection | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #waiting = 0;
@@ -15,7 +15,7 @@ export class Lane {
   #failed: { error: unknown; untilMs: number } | undefined;
 
   constructor(connect: () => Promise<Connection>) {
-    this.#connect = connect;
+    this.#open = connect;
   }
 
   /** Calls under way and waiting. */
@@ -23,26 +23,28 @@ export class Lane {
     return this.#waiting;
   }
 
+  /** At once, when nothing is under way: what it sends has left before this returns. */
   run<T>(body: (connection: Connection) => Promise<T>): Promise<T> {
-    this.#waiting++;
-    const result = this.#last.then(async () => {
-      try {
-        return await body(await this.#connected());
-      } finally {
-        this.#waiting--;
-      }
-    });
+    const result = this.#waiting++ === 0 ? this.#run(body) : this.#last.then(() => this.#run(body));
     this.#last = result.catch(() => {});
     return result;
   }
 
-  async #connected(): Promise<Connection> {
-    if (this.#connection !== undefined && !this.#connection.lost) return this.#connection;
+  async #run<T>(body: (connection: Connection) => Promise<T>): Promise<T> {
+    try {
+      const connection = this.#connection;
+      return await body(connection === undefined || connection.lost ? await this.#connect() : connection);
+    } finally {
+      this.#waiting--;
+    }
+  }
+
+  async #connect(): Promise<Connection> {
     this.#connection?.destroy();
     this.#connection = undefined;
     if (this.#failed !== undefined && performance.now() < this.#failed.untilMs) throw this.#failed.error;
     try {
-      this.#connection = await this.#connect();
+      this.#connection = await this.#open();
       this.#failures = 0;
       this.#failed = undefined;
       return this.#connection;
