@@ -28,7 +28,7 @@ interface Waiting {
 }
 
 /** A transaction costs as much as some units do: fewer than these are not divided. */
-const UNDIVIDED_UNITS = 64;
+const UNDIVIDED_UNITS = 32;
 
 /** How long a store may stay away during a commit before its callers are told. */
 export const COMMIT_RETRIES: RetrySchedule = { tries: 12, minMs: 10, maxMs: 2000 };

@@ -455,7 +455,7 @@ describe('the commit', () => {
     store.commitFails = () => new Promise((resolve) => (release = () => resolve(undefined)));
     const first = execute(command(newRoot(), any('Deposit', '1')));
     await settle();
-    const others = Array.from({ length: 50 }, () => execute(command(newRoot(), any('Deposit', '1'))));
+    const others = Array.from({ length: 31 }, () => execute(command(newRoot(), any('Deposit', '1'))));
     await settle();
     store.commitFails = undefined;
     release();

@@ -41,12 +41,12 @@ describe('group commit', () => {
     const { noted, send, answer } = slowStore();
     const all = [send(1, 'first')];
     await settle();
-    all.push(send(63, 'others'));
+    all.push(send(31, 'others'));
     await settle();
     await answer();
     await answer();
     await Promise.all(all);
-    assert.deepEqual(noted, ['batch of 1', 'batch of 63', 'first told', 'others told']);
+    assert.deepEqual(noted, ['batch of 1', 'batch of 31', 'first told', 'others told']);
   });
 
   test('many are divided, so that the store is not without work while they are answered', async () => {
@@ -93,12 +93,12 @@ describe('group commit', () => {
 
   test('idle when all have been told', async () => {
     const { committer, noted, send, answer } = slowStore();
-    const all = send(100, 'all');
+    const all = send(50, 'all');
     const idle = committer.idle().then(() => noted.push('idle'));
     await settle();
     await answer();
     await answer();
     await Promise.all([all, idle]);
-    assert.deepEqual(noted, ['batch of 64', 'batch of 36', 'all told', 'idle']);
+    assert.deepEqual(noted, ['batch of 32', 'batch of 18', 'all told', 'idle']);
   });
 });
