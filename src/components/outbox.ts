@@ -69,8 +69,9 @@ export class Outbox {
     const message = { welcome: undefined, history: [], work: [], cancels: [], notices: [], drain: undefined };
     this.#messages.push(message);
     this.#lastBytes = bytes;
-    // After everything that is ready now has had its turn.
-    queueMicrotask(() => this.#flush());
+    // After everything that is ready now has had its turn, also what came on other streams: unary calls that arrive together, each in a
+    // callback of its own, would else be a message each.
+    setImmediate(() => this.#flush());
     return message;
   }
 
