@@ -26,8 +26,7 @@ const nodeModules: Plugin = {
 
 rmSync(outdir, { recursive: true, force: true });
 await build({
-  entryPoints: ['src/cli/daybook.ts', 'src/stores/sqlite/worker.ts'],
-  outbase: 'src',
+  entryPoints: { 'cli/daybook': 'src/cli/built.ts', 'stores/sqlite/worker': 'src/stores/sqlite/worker.ts' },
   outdir,
   // What src/shipped.ts tells is relative to the folder of shared files.
   chunkNames: '[name]-[hash]',
@@ -36,6 +35,9 @@ await build({
   platform: 'node',
   format: 'esm',
   target: 'node24',
+  // Names stay, so that a stack says something without the source maps, too.
+  minifyWhitespace: true,
+  minifySyntax: true,
   sourcemap: true,
   sourcesContent: false,
   // They read files of their own packages. pg looks for a native driver, which nobody installs.
