@@ -13,6 +13,7 @@ import { openPeersServer } from './grpc/peers.ts';
 import { hostPort, openServer } from './grpc/server.ts';
 import { type Health, openHealth } from './health.ts';
 import { uuidText } from './model/stream.ts';
+import { openConfiguredStore } from './open-store.ts';
 import { openWhenThere } from './open-when-there.ts';
 import { readDescriptorFiles } from './payloads/files.ts';
 import { Payloads } from './payloads/payloads.ts';
@@ -181,22 +182,4 @@ function partsOf(
   for (const { title, state } of subscriptions) parts[title] = state === 'running' ? 'ok' : state;
   for (const { title, notReady } of served) if (notReady !== undefined) parts[title] = notReady;
   return parts;
-}
-
-/** Adapters load only when they are used. */
-async function openConfiguredStore(storage: StorageConfig, runtime: Runtime): Promise<Store> {
-  switch (storage.type) {
-    case 'memory': {
-      const { openMemory } = await import('./stores/memory.ts');
-      return openMemory({ logId: uuidText(runtime.uuid()), incarnation: uuidText(runtime.uuid()) });
-    }
-    case 'sqlite': {
-      const { openSqlite } = await import('./stores/sqlite/index.ts');
-      return openSqlite({ path: storage.path });
-    }
-    case 'postgres': {
-      const { openPostgres } = await import('./stores/postgres/index.ts');
-      return openPostgres({ ...storage, connectionString: storage.connectionString.reveal() });
-    }
-  }
 }

@@ -39,7 +39,7 @@ export interface Daemon extends AsyncDisposable {
 }
 
 /** `npm run build` makes it. */
-export const CLI = fileURLToPath(new URL('../../dist/cli/daybook.js', import.meta.url));
+const CLI = fileURLToPath(new URL('../../dist/cli/daybook.js', import.meta.url));
 
 export async function startDaemon(folder: string, storage: Storage, options: Options = {}): Promise<Daemon> {
   const config = join(folder, 'daybook.yaml');
@@ -47,7 +47,8 @@ export async function startDaemon(folder: string, storage: Storage, options: Opt
   writeFileSync(config, JSON.stringify({ storage: inConfig(storage), listen: LISTEN, limits, log: { level: 'warn' } }));
   const log = openSync(join(folder, 'daemon.log'), 'a');
   const begunMs = performance.now();
-  const child = spawn(process.execPath, [...profiling('daemon'), ...nodeOptions, CLI, 'start', '--config', config], {
+  const args = [...asRun(CLI), ...profiling('daemon'), ...nodeOptions, CLI, 'start', '--config', config];
+  const child = spawn(process.execPath, args, {
     stdio: ['ignore', 'pipe', log],
     detached: true,
   });
@@ -82,6 +83,12 @@ export async function startDaemon(folder: string, storage: Storage, options: Opt
     stop: () => (stopped ??= stop()),
     [Symbol.asyncDispose]: () => (stopped ??= stop()),
   };
+}
+
+/** What its first line gives to Node. */
+function asRun(program: string): string[] {
+  const [, options] = /^#!.* node\b(.*)\n/.exec(readFileSync(program, 'utf8'))!;
+  return options!.split(' ').filter((option) => option !== '');
 }
 
 const LISTEN = { address: '127.0.0.1:0', health: '127.0.0.1:0' };

@@ -2,8 +2,10 @@
 
 import { constants } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
-import { loadConfig } from '../config.ts';
-import { startDaemon } from '../main.ts';
+import { loadConfig, type StorageConfig } from '../config.ts';
+import { openConfiguredStore } from '../open-store.ts';
+import { type Runtime, systemRuntime } from '../runtime.ts';
+import type { Store } from '../store.ts';
 import { type Logger, openLog } from '../telemetry/log.ts';
 import { VERSION } from '../version.ts';
 import { EXIT } from './exit-codes.ts';
@@ -27,11 +29,16 @@ export async function start(options: { config?: string; readyFile?: string }): P
   log.info({ version: VERSION, pid: process.pid, file: config.file }, 'starting');
   const starting = new AbortController();
   void signalled.then((signal) => starting.abort(signal));
-  const daemon = await startDaemon(config, log, { signal: starting.signal }).catch((err: unknown) => {
-    if (!starting.signal.aborted || err !== starting.signal.reason) return fail(log, err as Error, 'cannot start');
-    log.info({ signal: err }, 'stopped before it could begin');
-    return process.exit(0);
-  });
+  const runtime = systemRuntime();
+  const openStore = openEarly(config.storage, runtime);
+  const { startDaemon } = await import('../main.ts');
+  const daemon = await startDaemon(config, log, { runtime, openStore, signal: starting.signal }).catch(
+    (err: unknown) => {
+      if (!starting.signal.aborted || err !== starting.signal.reason) return fail(log, err as Error, 'cannot start');
+      log.info({ signal: err }, 'stopped before it could begin');
+      return process.exit(0);
+    },
+  );
   const line = readyLine(daemon.addresses, process.pid, VERSION);
   if (readyFile !== undefined) writeReadyFile(readyFile, line);
   await print(line);
@@ -56,6 +63,18 @@ export async function start(options: { config?: string; readyFile?: string }): P
  */
 function keepYoungObjectsYoung(): void {
   setFlagsFromString('--no-allocation-site-pretenuring');
+}
+
+/** The store opens while the rest of the daemon is loaded. Whoever asks again, because it was not there, has it opened anew. */
+function openEarly(storage: StorageConfig, runtime: Runtime): () => Promise<Store> {
+  let early: Promise<Store> | undefined = openConfiguredStore(storage, runtime);
+  // Thrown to whoever asks.
+  early.catch(() => {});
+  return () => {
+    const opening = early ?? openConfiguredStore(storage, runtime);
+    early = undefined;
+    return opening;
+  };
 }
 
 /** The first SIGTERM or SIGINT asks; a second one does not wait for the answer. */

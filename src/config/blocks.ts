@@ -1,6 +1,6 @@
 // What each key of a configuration holds.
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { readHostPort } from './addresses.ts';
 import { component, domain } from './components.ts';
 import { LIMITS, type Limits, snakeCase } from './limits.ts';

@@ -1,6 +1,6 @@
 // Served components, as the configuration names them: a kind, a name, an address, and what an attached one would say in Hello.
 
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ReactorDeclaration, StartPoint } from '../component.ts';
 import type { ReactorKind } from '../model/reaction.ts';
 import { MAX_PAGES, PARTITIONS } from '../model/subscription.ts';

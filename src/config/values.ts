@@ -1,6 +1,6 @@
 // What a value of the configuration may be, told in sentences: zod's schemas with our words.
 
-import { z } from 'zod';
+import * as z from 'zod';
 import { type Fault, Given, isBlock, opened, type Path, shown } from './tree.ts';
 
 /** Optional, so that a missing key is told in our words. */

@@ -1,5 +1,6 @@
-// grpc.health.v1.Health. Its messages are two fields that never change, written and read by hand: a library for them loads a parser of
-// .proto files at every start.
+// grpc.health.v1.Health. Its messages are two fields that never change, written and read by hand: the package grpc-health-check loads a
+// parser of .proto files at every start. With it a daemon on the memory store took 84 MiB instead of 72, and 300 ms of processor time
+// until it was ready instead of 240 (bundle, medians of seven).
 
 import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
 import {

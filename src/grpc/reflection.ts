@@ -2,8 +2,6 @@
 // loaded by the first call: nothing else needs them, and they take 16 MB and a third of the time of a start.
 
 import { readFile } from 'node:fs/promises';
-import { fromBinary, toBinary } from '@bufbuild/protobuf';
-import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import type {
   handleBidiStreamingCall as Serve,
   Server,
@@ -12,11 +10,12 @@ import type {
   UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import type { PackageDefinition } from '@grpc/proto-loader';
+import { shipped } from '../shipped.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { statusOf } from './status.ts';
 
 /** Of all services here: scripts/descriptors.ts makes it. */
-const DESCRIPTORS = new URL('../gen/descriptors.binpb', import.meta.url);
+const DESCRIPTORS = shipped('gen/descriptors.binpb');
 const VERSIONS = ['v1', 'v1alpha'] as const;
 const METHOD = 'ServerReflectionInfo';
 
@@ -55,7 +54,8 @@ function bytesIn(path: string): ServiceDefinition {
 }
 
 async function load(services: string[]): Promise<Handlers> {
-  const { ReflectionService } = await import('@grpc/reflection');
+  const [{ ReflectionService }, { fromBinary, toBinary }, { FileDescriptorProtoSchema, FileDescriptorSetSchema }] =
+    await Promise.all([import('@grpc/reflection'), import('@bufbuild/protobuf'), import('@bufbuild/protobuf/wkt')]);
   // Not by way of proto-loader, which drops what a file imports, so that grpcurl and others cannot use it (grpc-node issue 2958).
   const { file } = fromBinary(FileDescriptorSetSchema, await readFile(DESCRIPTORS));
   const fileDescriptorProtos = file.map((one) => Buffer.from(toBinary(FileDescriptorProtoSchema, one)));

@@ -14,9 +14,16 @@ export interface Running {
   ended: Promise<number | NodeJS.Signals>;
 }
 
+export interface RunOptions {
+  cwd?: string;
+  env?: Record<string, string>;
+  /** Default: the sources. */
+  bin?: string;
+}
+
 /** Without the variables of whoever runs the tests, so that nobody's configuration counts. */
-export function startCli(args: string[], options: { cwd?: string; env?: Record<string, string> } = {}): Running {
-  const child = spawn(process.execPath, [BIN, ...args], {
+export function startCli(args: string[], options: RunOptions = {}): Running {
+  const child = spawn(process.execPath, [options.bin ?? BIN, ...args], {
     cwd: options.cwd,
     env: { PATH: process.env.PATH, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -34,7 +41,7 @@ export function startCli(args: string[], options: { cwd?: string; env?: Record<s
 
 export async function runCli(
   args: string[],
-  options: { cwd?: string; env?: Record<string, string> } = {},
+  options: RunOptions = {},
 ): Promise<{ code: number | NodeJS.Signals; stdout: string; stderr: string }> {
   const running = startCli(args, options);
   const code = await running.ended;
@@ -42,7 +49,7 @@ export async function runCli(
 }
 
 /** Starts a daemon and resolves with its ready line. */
-export async function startDaemonProcess(args: string[], options: { cwd?: string; env?: Record<string, string> } = {}) {
+export async function startDaemonProcess(args: string[], options: RunOptions = {}) {
   const running = startCli(['start', ...args], options);
   await Promise.race([once(running.child.stdout!, 'data'), running.ended]);
   if (!running.stdout.endsWith('\n')) throw new Error(`no ready line: ${running.stderr}`);

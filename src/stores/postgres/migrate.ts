@@ -3,9 +3,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import pg from 'pg';
 import { DaybookError } from '../../errors.ts';
+import { shipped } from '../../shipped.ts';
 import type { Connection } from './connect.ts';
 
-const MIGRATIONS = new URL('./migrations/', import.meta.url);
+const MIGRATIONS = shipped('stores/postgres/migrations/');
 const SERVER_MIN = 15;
 /** A large table may take long. */
 const MIGRATION_MS = 86_400_000;

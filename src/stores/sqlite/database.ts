@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { DaybookError } from '../../errors.ts';
+import { shipped } from '../../shipped.ts';
 import { insertLog } from './queries.ts';
 
 /** Marks a file as Daybook's: "Dybk". */
@@ -87,7 +88,7 @@ function migrate(db: DatabaseSync, path: string): void {
   }
 }
 
-const MIGRATIONS = new URL('./migrations/', import.meta.url);
+const MIGRATIONS = shipped('stores/sqlite/migrations/');
 
 /** The files, in order: the n-th makes version n. */
 function migrations(): string[] {

@@ -1,13 +1,15 @@
 // The store in one file of SQLite, for one process. Three workers hold a connection each: a writer, which waits for the disk at
-// every commit, a reader, which does not wait with it, and one that folds the log of changes into the file.
+// every commit, a reader, which does not wait with it, and one that folds the log of changes into the file. The last two are started when
+// there is something for them to do.
 
 import { mkdirSync } from 'node:fs';
-import { dirname, extname } from 'node:path';
+import { dirname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { assert, DaybookError } from '../../errors.ts';
 import type { Snapshot } from '../../model/book.ts';
 import type { StreamKey } from '../../model/stream.ts';
 import { systemRuntime } from '../../runtime.ts';
+import { CODE, shipped } from '../../shipped.ts';
 import type {
   ListedOutcome,
   LogBooks,
@@ -93,14 +95,13 @@ class SqliteStore extends SqliteDelivery implements Store {
   }
 
   /**
-   * The writer first: it makes the file and its schema. Whoever held leases in it was another process, which is gone: nobody
-   * waits until its heartbeat expires.
+   * The writer makes the file and its schema. Whoever held leases in it was another process, which is gone: nobody waits until its
+   * heartbeat expires.
    */
   async open(): Promise<void> {
     try {
-      await this.#writer?.open();
       await this.#writer?.call('forgetInstances');
-      await this.#reader.open();
+      if (this.#writer === undefined) await this.#reader.open();
     } catch (error) {
       throw this.#translate(error, false);
     }
@@ -229,6 +230,15 @@ class SqliteStore extends SqliteDelivery implements Store {
     this.#folder?.open().catch(() => {});
   }
 
+  /**
+   * A read does not wait behind a commit. As long as none would, the writer reads, too: a daemon that has nothing to do is spared the other
+   * thread and its memory.
+   */
+  #laneOfReads(): Lane {
+    const writer = this.#writer;
+    return writer === undefined || writer.underWay > 0 || this.#reader.isStarted ? this.#reader : writer;
+  }
+
   /** The writer goes last, so that it folds the write-ahead log into the file. */
   close(): Promise<void> {
     this.#closing ??= (async () => {
@@ -240,7 +250,7 @@ class SqliteStore extends SqliteDelivery implements Store {
   }
 
   async #read(operation: Operation, write?: (tape: TapeWriter) => void): Promise<TapeReader> {
-    return this.#call(this.#reader, operation, write, false);
+    return this.#call(this.#laneOfReads(), operation, write, false);
   }
 
   async #write(operation: Operation, write: (tape: TapeWriter) => void): Promise<TapeReader> {
@@ -311,7 +321,6 @@ const SQLITE_FULL = 13;
 const SQLITE_CANTOPEN = 14;
 const SQLITE_NOTADB = 26;
 
-/** The worker's file has the ending of this one, whether compiled or not. */
 function startWorker(setup: WorkerSetup): Worker {
-  return new Worker(new URL(`./worker${extname(import.meta.url)}`, import.meta.url), { workerData: setup });
+  return new Worker(shipped(`stores/sqlite/worker${CODE}`), { workerData: setup });
 }

@@ -58,6 +58,16 @@ export class Lane {
     await this.#running.opened;
   }
 
+  /** There is a worker, or there will be. */
+  get isStarted(): boolean {
+    return this.#running !== undefined;
+  }
+
+  /** Calls that were not answered yet. */
+  get underWay(): number {
+    return this.#calls.size;
+  }
+
   /** `write` runs at once. Rejects with Faulted or Lost. */
   call(operation: Operation, write?: (tape: TapeWriter) => void): Promise<TapeReader> {
     const tape = new TapeWriter();
