@@ -46,7 +46,23 @@ function originText(origin: Origin): string {
   return JSON.stringify(stored);
 }
 
+/** Most origins are one of a few: those of events that no event caused. What is parsed is shared, as on its way here. */
+const parsedOrigins = new Map<string, Origin>();
+const PARSED_MAX = 256;
+const PARSED_LENGTH = 256;
+
 export function parseOrigin(json: string): Origin {
+  const known = parsedOrigins.get(json);
+  if (known !== undefined) return known;
+  const origin = originOf(json);
+  if (origin.source === undefined && origin.externalId === '' && json.length <= PARSED_LENGTH) {
+    if (parsedOrigins.size >= PARSED_MAX) parsedOrigins.clear();
+    parsedOrigins.set(json, origin);
+  }
+  return origin;
+}
+
+function originOf(json: string): Origin {
   const { source, ...rest } = JSON.parse(json);
   return {
     ...NO_ORIGIN,

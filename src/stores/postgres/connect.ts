@@ -217,8 +217,26 @@ function toParameter(value: unknown): unknown {
   return Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Math.floor(value)));
 }
 
-/** Bytes that belong to nobody else: what is handed out may be changed. */
+/** Memory that short values are cut from: an ArrayBuffer for each would cost more than reading it does. */
+const SLAB_BYTES = 64 * 1024;
+let slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+let used = 0;
+
+/** Bytes that belong to nobody else: what is handed out may be changed. Whoever keeps them for long copies them, see own-bytes.ts. */
 function toBytes(hex: string): Uint8Array {
+  const length = hex.length >>> 1;
+  if (length > SLAB_BYTES / 16) return wholeBytes(hex);
+  if (used + length > SLAB_BYTES) {
+    slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+    used = 0;
+  }
+  slab.write(hex, used, 'hex');
+  const bytes = new Uint8Array(slab.buffer, used, length);
+  used += length;
+  return bytes;
+}
+
+function wholeBytes(hex: string): Uint8Array {
   const bytes = new Uint8Array(hex.length >>> 1);
   Buffer.from(bytes.buffer).write(hex, 'hex');
   return bytes;

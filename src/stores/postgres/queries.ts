@@ -101,53 +101,37 @@ export function logSql(schema: string) {
 
 export type LogSql = ReturnType<typeof logSql>;
 
-/** As the statements give it. */
-type EventTuple = [
-  position: number,
-  sequence: number,
-  unitId: Uint8Array,
-  createdAt: number,
-  occurredAt: number | null,
-  typeUrl: string,
-  origin: string | null,
-  metadata: string | null,
-  payload: Uint8Array,
-];
-const EVENT_COLUMNS = 9;
-
-function pageOf(row: EventTuple): EventPage {
-  const [position, sequence, unitId, createdAt, occurredAt, typeUrl, origin, metadata, value] = row;
-  return {
-    sequence,
-    createdAt: toTimestamp(createdAt),
-    event: { typeUrl, value },
-    position,
-    origin: origin === null ? undefined : parseOrigin(origin),
-    metadata: metadata === null ? {} : JSON.parse(metadata),
-    unitId,
-    occurredAt: occurredAt === null ? undefined : toTimestamp(occurredAt),
-  };
-}
-
-/** As `bytes` of the statements. */
-function bytesOf(row: EventTuple): number {
-  const [, , , , , typeUrl, origin, metadata, payload] = row;
-  return 128 + typeUrl.length + payload.length + Buffer.byteLength(origin ?? '') + Buffer.byteLength(metadata ?? '');
-}
-
-/** A row of a join whose events may be missing: those columns are NULL then. */
-function eventAt(row: unknown[], at: number): EventTuple | undefined {
-  return row[at] === null ? undefined : (row.slice(at, at + EVENT_COLUMNS) as EventTuple);
-}
-
 /** A page, and what it counts. */
 export interface Measured {
   page: EventPage;
   bytes: number;
 }
 
-function measured(row: EventTuple): Measured {
-  return { page: pageOf(row), bytes: bytesOf(row) };
+const EVENT_COLUMNS = 9;
+
+/** The event in a row, from a column on; of a join whose events may be missing: those columns are NULL then. */
+function eventAt(row: unknown[], at: number): Measured | undefined {
+  if (row[at] === null) return undefined;
+  const typeUrl = row[at + 5] as string;
+  const origin = row[at + 6] as string | null;
+  const metadata = row[at + 7] as string | null;
+  const value = row[at + 8] as Uint8Array;
+  const occurredAt = row[at + 4] as number | null;
+  const page = {
+    sequence: row[at + 1] as number,
+    createdAt: toTimestamp(row[at + 3] as number),
+    event: { typeUrl, value },
+    position: row[at] as number,
+    origin: origin === null ? undefined : parseOrigin(origin),
+    metadata: metadata === null ? {} : JSON.parse(metadata),
+    unitId: row[at + 2] as Uint8Array,
+    occurredAt: occurredAt === null ? undefined : toTimestamp(occurredAt),
+  };
+  // As `bytes` of the statements.
+  let bytes = 128 + typeUrl.length + value.length;
+  if (origin !== null) bytes += Buffer.byteLength(origin);
+  if (metadata !== null) bytes += Buffer.byteLength(metadata);
+  return { page, bytes };
 }
 
 export async function findHead(connection: Connection, sql: LogSql): Promise<LogHead> {
@@ -221,14 +205,14 @@ function openingRows(rows: unknown[][], version: number | undefined): OpeningRow
       start: number,
     ];
   const newest = sequence === null ? undefined : snapshotOf([sequence, version!, retention, typeUrl, state]);
-  const pages = rows.map((row) => eventAt(row, 13)).filter((row) => row !== undefined);
+  const pages = rows.map((row) => eventAt(row, 13)).filter((event) => event !== undefined);
   return {
     nextSequence: nextSequence ?? 0,
     lastCreatedAt: lastCreatedAt ?? 0,
     newest,
     outcome: unitId === null ? undefined : { hash, body, unitId, position },
     start,
-    pages: pages.map(measured),
+    pages,
   };
 }
 
@@ -244,8 +228,8 @@ export async function scanStream(
     text: sql.scanStream,
     values: [key.tenant, key.domain, bytea(key.root), range.from, range.to, range.maxBytes],
   });
-  const pages = rows.map((row) => eventAt(row, 1)).filter((row) => row !== undefined);
-  return { nextSequence: (rows[0]?.[0] as number | undefined) ?? 0, pages: pages.map(measured) };
+  const pages = rows.map((row) => eventAt(row, 1)).filter((event) => event !== undefined);
+  return { nextSequence: (rows[0]?.[0] as number | undefined) ?? 0, pages };
 }
 
 type SnapshotTuple = [sequence: number, schemaVersion: number, retention: number, typeUrl: string, state: Uint8Array];
@@ -306,6 +290,7 @@ export async function scanLog(
   for (const row of rows) {
     const event = eventAt(row, 1);
     if (event === undefined) continue;
+    const { page, bytes } = event;
     const [stream, tenant, domain, root, correlationId] = row.slice(1 + EVENT_COLUMNS) as [
       number,
       string,
@@ -314,7 +299,7 @@ export async function scanLog(
       string,
     ];
     const key = { tenant, domain, root };
-    events.push({ ...measured(event), position: event[0], unitId: event[2], stream, key, correlationId });
+    events.push({ page, bytes, position: page.position, unitId: page.unitId, stream, key, correlationId });
   }
   return { head: rows[0]![0] as number, events };
 }
