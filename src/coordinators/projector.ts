@@ -52,7 +52,8 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     const { generation } = place.partition;
     const stream = streamOfBook(book);
     const own = { tenant: stream.tenant, projector: declaration.name, generation, key: hex(stream.root) };
-    const current = await this.#row(own, place);
+    const known = this.#known(rowText(own), place);
+    const current = known === undefined ? await this.#read(own, place) : known.row;
     const response = await this.#ask(book, projector, place, current, false);
     const rows = await this.#checked(response, book, projector, place, generation);
     const texts = rows.map(rowText);
@@ -110,6 +111,7 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     place: Place,
     generation: number,
   ): Promise<ProjectionRow[]> {
+    if (response.projections.length === 0) return [];
     const { limits } = this.#parts;
     const { name: projector, ordered } = declaration;
     const about = aboutEvents(projector, book);
@@ -132,7 +134,9 @@ export class ProjectorCoordinator implements ReactionCoordinator {
         asReactionFault(projector, about, () => checkPayload(projection.projection, named, limits.payloadBytes));
         bytes += projection.projection!.value.length;
       }
-      const before = await this.#row({ tenant: stream.tenant, projector, generation, key }, place);
+      const whole = { tenant: stream.tenant, projector, generation, key };
+      const known = this.#known(rowText(whole), place);
+      const before = known === undefined ? await this.#read(whole, place) : known.row;
       if (!ordered && before !== undefined && !sameStream(before.stream, stream)) {
         throw fault(
           `${named}: the row ${key} belongs to ${streamText(before.stream)}, which wrote it first; let rows of different aggregates have keys of their own, or declare the projector ordered`,
@@ -157,14 +161,17 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     return [...rows.values()];
   }
 
-  async #row(key: ProjectionKey, { partition: { partition }, epoch }: Place): Promise<ProjectionRow | undefined> {
-    const text = rowText(key);
+  #known(text: string, { partition: { partition }, epoch }: Place): Remembered | undefined {
     const unstored = this.#unstored.get(text);
     // What was answered under an earlier lease will not be stored any more, although its answer may have come just now.
-    if (unstored !== undefined && (unstored.partition !== partition || unstored.epoch === epoch)) return unstored.row;
+    if (unstored !== undefined && (unstored.partition !== partition || unstored.epoch === epoch)) return unstored;
     const remembered = this.#rows.get(text);
     // Between two leases of a partition others may have written.
-    if (remembered?.partition === partition && remembered.epoch === epoch) return remembered.row;
+    return remembered?.partition === partition && remembered.epoch === epoch ? remembered : undefined;
+  }
+
+  async #read(key: ProjectionKey, { partition: { partition }, epoch }: Place): Promise<ProjectionRow | undefined> {
+    const text = rowText(key);
     const row = await this.#parts.store.readProjection(key);
     this.#remove(text);
     this.#put(text, { row, partition, epoch });

@@ -20,6 +20,11 @@ export class Doubts {
     this.#parkedBefore = parkedBefore;
   }
 
+  /** There may be some, or may come. */
+  get any(): boolean {
+    return this.#pages > 0 || this.#places.size > 0;
+  }
+
   /** True: the pages, which begin at the position, are in doubt. `possible`: they may have been handed out at all. */
   of(key: OrderingKey, position: number, pages: number, possible: boolean): boolean {
     if (position > this.#through || this.#pages <= 0 || this.#parkedBefore.has(key)) return false;

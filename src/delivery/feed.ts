@@ -5,6 +5,7 @@ import type { LogFilter } from '../model/filter.ts';
 import { type Ordering, partitionOf } from '../model/ordering.ts';
 import { retryDelayMs } from '../model/retry.ts';
 import { sleep } from '../runtime.ts';
+import { kept } from './items.ts';
 import type { LogTail } from './log-tail.ts';
 import { Pace } from './pace.ts';
 import type { Partition } from './partition.ts';
@@ -34,8 +35,13 @@ export interface FeedOptions {
 const AWAY = { tries: Infinity, minMs: 100, maxMs: 2000 };
 /** Closer to the log's end than this, a reader that was behind does not rest any more. */
 const NEAR_EVENTS = 1000;
+/** The pace is asked after so many: it need not be for each. */
+const PACED_EVENTS = 16;
 /** Between two looks whether the limit has moved. */
 const LIMIT_MS = 20;
+/** Requests, of every member. */
+const ALL = Infinity;
+const NONE: readonly EventPage[] = [];
 
 export class Feed {
   readonly members = new Map<number, Partition>();
@@ -73,6 +79,7 @@ export class Feed {
 
   stop(): void {
     this.#stopping.abort(new Error('the feed has ended'));
+    this.#gather(ALL);
     this.members.clear();
   }
 
@@ -83,14 +90,12 @@ export class Feed {
       try {
         for await (const batch of tail.scan(this.#options.filter, this.#position, signal)) {
           failures = 0;
-          for (const book of batch.books) {
-            await this.#offer(book);
-            const behind = this.#live ? 0 : tail.position - this.#position;
-            if (behind > NEAR_EVENTS) await this.#pace.after(book.pages.length, behind, signal);
-          }
-          await this.#mayPass(batch.through);
+          this.#gather(batch.through < tail.position ? 0 : ALL);
+          await this.#offer(batch.books);
+          if (this.#barred(batch.through)) await this.#mayPass(batch.through);
           if (signal.aborted) return;
           this.#live = batch.through >= tail.position;
+          if (this.#live) this.#gather(ALL);
           this.#position = batch.through;
           this.#told = batch.through;
           for (const member of this.members.values()) member.scannedTo(batch.through);
@@ -100,6 +105,7 @@ export class Feed {
         return;
       } catch (error) {
         if (signal.aborted) return;
+        this.#gather(ALL);
         const subscription = this.#options.subscription.name;
         log.warn({ subscription, position: this.#position, err: error }, 'the log cannot be read; trying again');
         await sleep(runtime, retryDelayMs(AWAY, ++failures, runtime.random())!, signal).catch(() => {});
@@ -107,24 +113,35 @@ export class Feed {
     }
   }
 
-  async #offer(book: EventBook): Promise<void> {
-    const { ordering, partitions, limit } = this.#options;
-    const number = partitionOf(ordering, book.cover!, partitions);
-    for (let rest = book.pages; rest.length > 0; ) {
-      await this.#mayPass(rest[0]!.position);
-      await this.#room(number);
-      if (this.#stopping.signal.aborted) throw this.#stopping.signal.reason;
-      const end = limit();
-      const part = rest.at(-1)!.position <= end ? rest : rest.filter(({ position }) => position <= end);
-      rest = rest.slice(part.length);
-      this.#hand(number, book.cover!, part);
+  async #offer(books: readonly EventBook[]): Promise<void> {
+    const { ordering, partitions } = this.#options;
+    const { signal } = this.#stopping;
+    let unpaced = 0;
+    for (const { cover, pages } of books) {
+      const number = partitionOf(ordering, cover!, partitions);
+      for (let rest: readonly EventPage[] = pages; rest.length > 0; rest = this.#hand(number, cover!, rest)) {
+        // Nearly never: a promise for each book would cost more than what is done with it.
+        if (this.#barred(rest[0]!.position)) await this.#mayPass(rest[0]!.position);
+        if (this.members.get(number)?.full) await this.#room(number);
+        if (signal.aborted) throw signal.reason;
+      }
+      unpaced += pages.length;
+      const behind = this.#live ? 0 : this.#parts.tail.position - this.#position;
+      if (unpaced < PACED_EVENTS || behind <= NEAR_EVENTS) continue;
+      await this.#pace.after(unpaced, behind, signal);
+      unpaced = 0;
     }
   }
 
-  #hand(number: number, cover: Cover, part: readonly EventPage[]): void {
-    const pages = part.filter((page) => this.#options.subscription.mayWant(cover, page));
-    if (pages.length > 0) this.members.get(number)?.offer(cover, pages);
+  /** Returns the pages that lie beyond the limit. */
+  #hand(number: number, cover: Cover, pages: readonly EventPage[]): readonly EventPage[] {
+    const { subscription, limit } = this.#options;
+    const end = limit();
+    const part = kept(pages, ({ position }) => position <= end);
+    const wanted = kept(part, (page) => subscription.mayWant(cover, page));
+    if (wanted.length > 0) this.members.get(number)?.offer(cover, wanted);
     this.#position = part.at(-1)!.position;
+    return part.length === pages.length ? NONE : pages.slice(part.length);
   }
 
   async #room(number: number): Promise<void> {
@@ -132,18 +149,29 @@ export class Feed {
     let member = this.members.get(number);
     while (member?.full && !member.stopped && !signal.aborted) {
       if ((this.#live || member.waitsForOthers) && this.#options.onFull(member)) return;
+      this.#gather(1);
       await member.room();
-      await this.#mayPass(0);
+      this.#gather(this.#live ? ALL : 0);
+      if (this.#barred(0)) await this.#mayPass(0);
       member = this.members.get(number);
     }
+  }
+
+  /** While more comes at once, events wait for company; but so many requests may begin all the same. */
+  #gather(requests: number): void {
+    for (const member of this.members.values()) member.gather(requests);
+  }
+
+  #barred(position: number): boolean {
+    return this.#options.held() || position > this.#options.limit();
   }
 
   /** Everything before the position was offered. Waits until it may be, too. */
   async #mayPass(position: number): Promise<void> {
     const { signal } = this.#stopping;
-    const { held, limit } = this.#options;
-    while ((held() || position > limit()) && !signal.aborted) {
-      this.#advance(Math.min(limit(), position - 1));
+    while (this.#barred(position) && !signal.aborted) {
+      this.#gather(ALL);
+      this.#advance(Math.min(this.#options.limit(), position - 1));
       await sleep(this.#parts.runtime, LIMIT_MS, signal).catch(() => {});
     }
   }

@@ -7,29 +7,34 @@ import type { Windowed } from '../model/window.ts';
 export interface EventItem extends Windowed {
   readonly kind: 'events';
   readonly cover: Cover;
-  readonly pages: EventPage[];
+  readonly pages: readonly EventPage[];
+}
+
+/** Those that are wanted; nearly always all, and then no array is made. */
+export function kept(pages: readonly EventPage[], wanted: (page: EventPage) => boolean): readonly EventPage[] {
+  return pages.every(wanted) ? pages : pages.filter(wanted);
 }
 
 /** The pages of one book, in portions of at most so many. */
-export function* itemsOf(cover: Cover, pages: EventPage[], maxPages: number): Generator<EventItem, void, void> {
+export function itemsOf(cover: Cover, pages: readonly EventPage[], maxPages: number): EventItem[] {
+  if (pages.length <= maxPages) return [itemOf(cover, pages)];
+  const items: EventItem[] = [];
   for (let begin = 0; begin < pages.length; begin += maxPages) {
-    const part = pages.slice(begin, begin + maxPages);
-    const bytes = part.reduce((sum, page) => sum + pageBytes(page), 0);
-    yield {
-      kind: 'events',
-      cover,
-      pages: part,
-      first: part[0]!.position,
-      last: part.at(-1)!.position,
-      events: part.length,
-      bytes,
-    };
+    items.push(itemOf(cover, pages.slice(begin, begin + maxPages)));
   }
+  return items;
+}
+
+function itemOf(cover: Cover, pages: readonly EventPage[]): EventItem {
+  let bytes = 0;
+  for (const page of pages) bytes += pageBytes(page);
+  const [first, last] = [pages[0]!.position, pages.at(-1)!.position];
+  return { kind: 'events', cover, pages, first, last, events: pages.length, bytes, finished: false };
 }
 
 /** Items of one lane and stream, as one book. */
 export function bookOf(items: readonly EventItem[]): EventBook {
-  const pages = items.length === 1 ? items[0]!.pages : items.flatMap((item) => item.pages);
+  const pages = items.flatMap((item) => item.pages);
   // Books of one stream may have different correlation ids: that of the last is the newest.
   const { cover } = items.at(-1)!;
   return { cover, snapshot: undefined, pages, nextSequence: pages.at(-1)!.sequence + 1, consistencyToken: '' };

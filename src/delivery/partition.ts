@@ -10,7 +10,7 @@ import { orderingKey } from '../model/ordering.ts';
 import { retryDelayMs } from '../model/retry.ts';
 import type { AcquiredPartition, OrderingKey, ParkedKey, PartitionKey, Unit, WorkPart } from '../store.ts';
 import { Doubts } from './doubts.ts';
-import { bookOf, type EventItem, itemsOf } from './items.ts';
+import { bookOf, type EventItem, itemsOf, kept } from './items.ts';
 import { type Lane, Lanes, type TriggerItem } from './lanes.ts';
 import { Parking } from './parking.ts';
 import type { DeliveryParts, SubscriptionContext } from './parts.ts';
@@ -21,6 +21,8 @@ import { commitStubbornly, Fenced, readStubbornly } from './units.ts';
 const UNCOUNTED = { tries: Infinity, minMs: 50, maxMs: 5000 };
 /** Of one process's history, which others may change between reading and storing. */
 const CONFLICT_TRIES = 10;
+/** Of the window: the rest is for what is in hand, or handled and not stored. */
+const GATHERED = 5 / 8;
 
 export class Partition {
   readonly key: PartitionKey;
@@ -34,6 +36,8 @@ export class Partition {
   readonly #passed: ReadonlyMap<OrderingKey, number>;
   readonly #doubts: Doubts;
   #inHand = 0;
+  #eventsInHand = 0;
+  #unasked = Infinity;
   #wantsRoom: (() => void)[] = [];
   #idle: (() => void)[] = [];
   #closed = false;
@@ -119,6 +123,13 @@ export class Partition {
     return this.#inHand <= 1 && !this.#lanes.anyReady;
   }
 
+  /** So many requests may begin although little waits. Fewer, and a key's events go together. */
+  gather(requests: number): void {
+    const more = requests > this.#unasked;
+    this.#unasked = requests;
+    if (more) this.#subscription.kick(this);
+  }
+
   /** Resolves when there is room for more, or never again. */
   room(): Promise<void> {
     if (!this.full || this.#stopped) return Promise.resolve();
@@ -132,10 +143,12 @@ export class Partition {
     if (this.#closed) return;
     const key = orderingKey(this.#subscription.ordering, cover);
     const passed = this.#passed.get(key) ?? 0;
+    const { scanned } = this.#progress;
     // What the cursor has passed comes again when the reader began earlier, for others: the retry lane has it, or it is done.
-    const fresh = pages.filter(({ position }) => position > this.#progress.scanned);
+    const fresh = kept(pages, ({ position }) => position > scanned);
     if (this.#subscription.gated) this.#leaveToTail(key, cover, fresh);
-    const mine = fresh.filter(
+    const mine = kept(
+      fresh,
       ({ position }) => position > passed && !this.#progress.isDone(position) && !this.#parking.owns(key, position),
     );
     if (mine.length > 0) {
@@ -145,7 +158,7 @@ export class Partition {
         this.#progress.add(item);
         lane.queue.push(item);
         // Held until it is known to the store that it may have been in hand.
-        if (this.#doubts.of(key, item.first, item.events, this.#mayHandle(item))) lane.held = true;
+        if (this.#doubts.any && this.#doubts.of(key, item.first, item.events, this.#mayHandle(item))) lane.held = true;
       }
       this.#lanes.enlist(lane);
     }
@@ -188,6 +201,7 @@ export class Partition {
       const lane = this.#lanes.next;
       if (lane === undefined) break;
       if (!lane.suspect && !this.#subscription.mayStart()) return;
+      if (this.#inHand >= this.#unasked && !this.#gathered) break;
       this.#lanes.take();
       if (lane.queue.length === 0 || lane.held || lane.resting || this.#parking.holds(lane.key)) continue;
       if (lane.suspect) this.#subscription.suspect(this, lane.key);
@@ -357,6 +371,12 @@ export class Partition {
     return true;
   }
 
+  /** So much waits that requests are as full as they become. */
+  get #gathered(): boolean {
+    const waiting = this.#progress.unhandled - this.#eventsInHand;
+    return this.full || waiting > this.#parts.limits.partitionWindowEvents * GATHERED;
+  }
+
   #leaveToTail(key: OrderingKey, cover: Cover, pages: readonly EventPage[]): void {
     const gated = pages.find(({ position }) => !this.#subscription.mayHandle(cover, position));
     if (gated !== undefined) this.#parking.leaveToTail(key, gated.position);
@@ -390,6 +410,16 @@ export class Partition {
 
   async #runEvents(lane: Lane): Promise<void> {
     const items = this.#nextOf(lane);
+    const events = items.reduce((sum, item) => sum + item.events, 0);
+    this.#eventsInHand += events;
+    try {
+      await this.#handle(lane, items);
+    } finally {
+      this.#eventsInHand -= events;
+    }
+  }
+
+  async #handle(lane: Lane, items: EventItem[]): Promise<void> {
     const first = items[0]!;
     for (let tries = 1; ; tries++) {
       let effect: Effect | undefined;
@@ -534,6 +564,7 @@ export class Partition {
   }
 
   #tellDoubts(): void {
+    if (!this.#doubts.any) return;
     const { scanned } = this.#progress;
     const stuck = this.full || scanned >= this.#subscription.end;
     void this.#parkDoubtful(this.#doubts.whenComplete(scanned, stuck));

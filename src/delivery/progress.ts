@@ -42,6 +42,8 @@ const FLUSH_MS = 100;
 const HURRY_MS = 300;
 /** Rows that wait for it are not more than this. */
 const FLUSH_BYTES = 64 * 1024;
+/** Nor more of the window than this, which has no room for others meanwhile. */
+const FLUSH_WINDOW = 1 / 4;
 
 export class Progress {
   readonly #parts: DeliveryParts;
@@ -55,6 +57,8 @@ export class Progress {
   #position: number;
   #handled: Handled[] = [];
   #handledBytes = 0;
+  /** Handled by the component, and not stored. */
+  #handledEvents = 0;
   /** One unit at a time moves the cursor. */
   #moving: Promise<void> | undefined;
   #timer: Timer | undefined;
@@ -94,6 +98,11 @@ export class Progress {
   get full(): boolean {
     const { limits } = this.#parts;
     return this.#window.events >= limits.partitionWindowEvents || this.#window.bytes >= limits.partitionWindowBytes;
+  }
+
+  /** Events that wait or are in hand; what is finished behind them counts as well. */
+  get unhandled(): number {
+    return this.#window.events - this.#handledEvents;
   }
 
   /** Something that was handled is not stored yet. */
@@ -137,8 +146,10 @@ export class Progress {
   /** To be stored with the next move of the cursor. */
   keepLater(items: EventItem[], effect: Effect): void {
     this.#handled.push({ items, effect });
+    for (const { events } of items) this.#handledEvents += events;
     for (const { payload } of effect.work.projections) this.#handledBytes += 200 + (payload?.value.length ?? 0);
-    if (this.#handledBytes > FLUSH_BYTES) this.#flush();
+    const { partitionWindowEvents } = this.#parts.limits;
+    if (this.#handledBytes > FLUSH_BYTES || this.#handledEvents > partitionWindowEvents * FLUSH_WINDOW) this.#flush();
   }
 
   /**
@@ -193,7 +204,8 @@ export class Progress {
     const { dry } = this.#owner;
     const now = this.#parts.runtime.monotonicMs();
     const restMs = dry && now < this.#hurriedUntilMs ? 0 : this.#flushedMs + FLUSH_MS - now;
-    this.#timer = this.#parts.runtime.after(dry ? Math.max(0, restMs) : FLUSH_MS, () => {
+    // Partitions that have much to do move their cursors at the same time: in one transaction.
+    this.#timer = this.#parts.runtime.after(dry ? Math.max(0, restMs) : FLUSH_MS - (now % FLUSH_MS), () => {
       this.#timer = undefined;
       this.#flush();
     });
@@ -244,6 +256,7 @@ export class Progress {
     const handled = this.#handled;
     this.#handled = [];
     this.#handledBytes = 0;
+    this.#handledEvents = 0;
     void this.#move(() => this.#store(handled)).catch(async (thrown) => {
       if (this.#owner.stopped) return;
       const error = asDaybookError(thrown);

@@ -7,13 +7,14 @@ export interface Windowed {
   readonly last: number;
   readonly events: number;
   readonly bytes: number;
+  /** By the window. */
+  finished: boolean;
 }
 
 export class Window<Thing extends Windowed> {
   #things: (Thing | undefined)[] = [];
   /** Of the first unfinished one. */
   #begin = 0;
-  readonly #finished = new Set<Thing>();
   #scanned: number;
   #events = 0;
   #bytes = 0;
@@ -47,7 +48,7 @@ export class Window<Thing extends Windowed> {
   prefixWith(finished: ReadonlySet<Thing>): number {
     for (let i = this.#begin; i < this.#things.length; i++) {
       const thing = this.#things[i]!;
-      if (!finished.has(thing) && !this.#finished.has(thing)) return thing.first - 1;
+      if (!thing.finished && !finished.has(thing)) return thing.first - 1;
     }
     return this.#scanned;
   }
@@ -66,8 +67,8 @@ export class Window<Thing extends Windowed> {
   }
 
   finish(thing: Thing): void {
-    this.#finished.add(thing);
-    for (let head = this.#things[this.#begin]; head !== undefined && this.#finished.delete(head); ) {
+    thing.finished = true;
+    for (let head = this.#things[this.#begin]; head?.finished; ) {
       this.#bytes -= head.bytes;
       this.#events -= head.events;
       this.#things[this.#begin++] = undefined;

@@ -3,7 +3,13 @@ import { describe, test } from 'node:test';
 import { Window, type Windowed } from '../../src/model/window.ts';
 import { seeded } from '../support/random.ts';
 
-const thing = (first: number, last = first): Windowed => ({ first, last, events: last - first + 1, bytes: 10 });
+const thing = (first: number, last = first): Windowed => ({
+  first,
+  last,
+  events: last - first + 1,
+  bytes: 10,
+  finished: false,
+});
 
 describe('what lies between cursor and scan', () => {
   test('the prefix ends before the first unfinished thing, or where was scanned', () => {

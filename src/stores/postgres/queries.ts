@@ -18,6 +18,9 @@ const EVENT =
   'e.position, e.sequence, e.unit_id, e.created_at, e.occurred_at, e.type_url, e.origin, e.metadata, e.payload';
 const BYTES = `(128 + octet_length(e.type_url) + octet_length(e.payload) + coalesce(octet_length(e.origin), 0)
   + coalesce(octet_length(e.metadata), 0))`;
+/** As a scan of the log gives it. */
+const SCANNED = `w.position, w.sequence, w.unit_id, w.created_at, w.occurred_at, w.type_url, w.origin, w.metadata, w.payload,
+  w.stream, w.tenant, w.domain, w.root, w.correlation_id`;
 const WINDOW = '(ORDER BY e.position ROWS UNBOUNDED PRECEDING)';
 
 /** Every statement on the log that runs while the daemon works; a test pins how PostgreSQL executes the hot ones. */
@@ -29,7 +32,8 @@ export function logSql(schema: string) {
     WHERE x.stream = t.id AND x.position >= t.since
     ORDER BY x.sequence DESC LIMIT 1)`;
   // OFFSET 0 holds the filter back: whatever is known of the tables, streams are looked up by their number, one for each event.
-  const scan = (where: string, limit = '') => `SELECT h.head, w.* FROM
+  // The head stands in the first row only.
+  const scan = (where: string, limit = '') => `SELECT CASE WHEN w.before > 0 THEN NULL ELSE h.head END, ${SCANNED} FROM
     (SELECT coalesce(max(position), 0) AS head FROM ${s}.events) h
     LEFT JOIN LATERAL (SELECT * FROM
       (SELECT ${logEvent}, sum(${BYTES}) OVER ${WINDOW} - ${BYTES} AS before
