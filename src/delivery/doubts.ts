@@ -8,33 +8,31 @@ export class Doubts {
   readonly #through: number;
   /** These keys were the retry lane's: nothing of them was in hand elsewhere. */
   readonly #parkedBefore: ReadonlySet<OrderingKey>;
-  /** So many pages, at most, were in hand and not found yet. */
-  #pages: number;
+  /** So many, at most, were in hand and not found yet: a request has one key, and as many pages as fit. */
+  #keys: number;
   readonly #places = new Map<OrderingKey, number>();
   /** Keys of which something was offered: what comes later of them was not first in hand. */
   readonly #met = new Set<OrderingKey>();
 
-  constructor(through: number, pages: number, parkedBefore: ReadonlySet<OrderingKey>) {
+  constructor(through: number, keys: number, parkedBefore: ReadonlySet<OrderingKey>) {
     this.#through = through;
-    this.#pages = pages;
+    this.#keys = keys;
     this.#parkedBefore = parkedBefore;
   }
 
   /** There may be some, or may come. */
   get any(): boolean {
-    return this.#pages > 0 || this.#places.size > 0;
+    return this.#keys > 0 || this.#places.size > 0;
   }
 
-  /** True: the pages, which begin at the position, are in doubt. `possible`: they may have been handed out at all. */
-  of(key: OrderingKey, position: number, pages: number, possible: boolean): boolean {
-    if (position > this.#through || this.#pages <= 0 || this.#parkedBefore.has(key)) return false;
-    if (!this.#places.has(key)) {
-      if (this.#met.has(key)) return false;
-      this.#met.add(key);
-      if (!possible) return false;
-      this.#places.set(key, position);
-    }
-    this.#pages -= pages;
+  /** True: pages of the key that begin at the position are in doubt. `possible`: they may have been handed out at all. */
+  of(key: OrderingKey, position: number, possible: boolean): boolean {
+    if (this.#places.has(key)) return true;
+    if (position > this.#through || this.#keys <= 0 || this.#parkedBefore.has(key) || this.#met.has(key)) return false;
+    this.#met.add(key);
+    if (!possible) return false;
+    this.#places.set(key, position);
+    this.#keys--;
     return true;
   }
 
@@ -43,14 +41,14 @@ export class Doubts {
    * out of the way, or for long; then those that come later are told later.
    */
   whenComplete(scanned: number, stuck: boolean): ReadonlyMap<OrderingKey, number> | undefined {
-    const more = this.#pages > 0 && scanned < this.#through;
+    const more = this.#keys > 0 && scanned < this.#through;
     if (!more) return this.now();
     return stuck ? this.#take() : undefined;
   }
 
   /** The same, of what was offered so far; nothing is in doubt from now on. */
   now(): ReadonlyMap<OrderingKey, number> | undefined {
-    this.#pages = 0;
+    this.#keys = 0;
     this.#met.clear();
     return this.#take();
   }

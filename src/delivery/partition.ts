@@ -158,7 +158,7 @@ export class Partition {
         this.#progress.add(item);
         lane.queue.push(item);
         // Held until it is known to the store that it may have been in hand.
-        if (this.#doubts.any && this.#doubts.of(key, item.first, item.events, this.#mayHandle(item))) lane.held = true;
+        if (this.#doubts.any && this.#doubts.of(key, item.first, this.#mayHandle(item))) lane.held = true;
       }
       this.#lanes.enlist(lane);
     }
@@ -373,6 +373,7 @@ export class Partition {
 
   /** So much waits that requests are as full as they become. */
   get #gathered(): boolean {
+    if (this.#subscription.maxPages === 1) return true;
     const waiting = this.#progress.unhandled - this.#eventsInHand;
     return this.full || waiting > this.#parts.limits.partitionWindowEvents * GATHERED;
   }

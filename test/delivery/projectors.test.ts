@@ -62,3 +62,56 @@ describe('a projector', () => {
     );
   });
 });
+
+describe('a projector that catches up', () => {
+  /** In log order, before anybody is there to handle them. */
+  async function written(all: readonly Uint8Array[]) {
+    const opened = store();
+    await using world = await World.open({ store: opened });
+    for (const root of all) await world.deposit(root);
+    return opened;
+  }
+
+  test('is handed the events of an aggregate together from the first request on', async () => {
+    const roots = Array.from({ length: 50 }, newRoot);
+    const first = new Map<string, number>();
+    const reactor = new TestReactor('projector', 'together', ({ events }) => {
+      const root = hex(events!.cover!.root!.value);
+      if (!first.has(root)) first.set(root, events!.pages.length);
+      return { projections: [] };
+    });
+    // Two reads of the log, and part of a third.
+    const opened = await written(Array.from({ length: 2100 }, (_, i) => roots[i % roots.length]!));
+    await using world = await World.open({ store: opened, reactors: [reactor] });
+    await eventually('everything is handled', async () =>
+      (await world.store.listCursors('together')).every(({ position }) => position === 2100),
+    );
+    assert.deepEqual([...new Set(first.values())], [40]);
+  });
+
+  test('does not wait for a slow aggregate of another partition', async () => {
+    const [slow, ...others] = Array.from({ length: 40 }, newRoot);
+    const answered = new Set<string>();
+    const open = Promise.withResolvers<void>();
+    const reactor = new TestReactor('projector', 'beside', async ({ events }) => {
+      const root = hex(events!.cover!.root!.value);
+      if (root === hex(slow!)) await open.promise;
+      answered.add(root);
+      return { projections: [] };
+    });
+    // The reader waits for room in the slow one's partition, far from the log's end; little waits in the others.
+    const opened = await written([
+      ...others,
+      ...Array.from({ length: 40 }, () => slow!),
+      ...Array.from({ length: 1000 }, newRoot),
+    ]);
+    const limits = { partitionWindowEvents: 32 };
+    await using world = await World.open({ store: opened, reactors: [reactor], limits });
+    await eventually('what was read is handled', () => others.every((root) => answered.has(hex(root))));
+    assert(!answered.has(hex(slow!)));
+    open.resolve();
+    await eventually('everything is handled', async () =>
+      (await world.store.listCursors('beside')).every(({ position }) => position === 1079),
+    );
+  });
+});
