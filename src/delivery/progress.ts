@@ -257,12 +257,18 @@ export class Progress {
     this.#handled = [];
     this.#handledBytes = 0;
     this.#handledEvents = 0;
-    void this.#move(() => this.#store(handled)).catch(async (thrown) => {
+    void this.#move(() => this.#storeOrRestart(handled));
+  }
+
+  /** Nothing else is stored before it is over: what was handled meanwhile may build on what cannot be stored, and goes with the restart. */
+  async #storeOrRestart(handled: Handled[]): Promise<void> {
+    try {
+      await this.#store(handled);
+    } catch (thrown) {
       if (this.#owner.stopped) return;
-      const error = asDaybookError(thrown);
       if (thrown instanceof DaybookError) await this.#storeInHalves(handled).catch(() => {});
-      if (!this.#owner.stopped) this.#owner.restart(error);
-    });
+      if (!this.#owner.stopped) this.#owner.restart(asDaybookError(thrown));
+    }
   }
 
   /** Rows of what was handled, in the unit that moves the cursor or marks what lies beyond. */
