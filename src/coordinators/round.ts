@@ -97,10 +97,9 @@ export class Round {
   async #readDefinitions(): Promise<SubscriptionDefinition[]> {
     const { store } = this.#parts;
     const all = await store.listSubscriptions();
-    const names = new Set(all.filter(({ kind }) => kind === 'projector').map(({ name }) => name));
-    const active = new Map<string, number>();
-    for (const name of names) active.set(name, await store.activeGeneration(name));
-    return all.filter(({ name, generation }) => !names.has(name) || active.get(name) === generation);
+    const generations = await store.activeGenerations();
+    const active = new Map(generations.map(({ projector, generation }) => [projector, generation]));
+    return all.filter(({ kind, name, generation }) => kind !== 'projector' || (active.get(name) ?? 0) === generation);
   }
 
   #allCursors(): Promise<Map<string, PartitionCursor>> {

@@ -78,6 +78,11 @@ export class Parking {
     this.#schedule(parts.storeClock());
   }
 
+  /** Some key is the retry lane's, for whatever reason. */
+  get any(): boolean {
+    return this.#entries.size > 0;
+  }
+
   /** Keys that failed and are not handled since. */
   get size(): number {
     let size = 0;

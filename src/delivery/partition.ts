@@ -197,11 +197,10 @@ export class Partition {
   /** Starts what may start now. */
   pump(): void {
     if (this.#closed) return;
-    while (this.#inHand < this.#parts.limits.partitionConcurrency) {
+    while (this.#inHand < this.#parts.limits.partitionConcurrency && (this.#inHand < this.#unasked || this.#gathered)) {
       const lane = this.#lanes.next;
       if (lane === undefined) break;
       if (!lane.suspect && !this.#subscription.mayStart()) return;
-      if (this.#inHand >= this.#unasked && !this.#gathered) break;
       this.#lanes.take();
       if (lane.queue.length === 0 || lane.held || lane.resting || this.#parking.holds(lane.key)) continue;
       if (lane.suspect) this.#subscription.suspect(this, lane.key);
@@ -209,7 +208,7 @@ export class Partition {
       else this.#lanes.setAside(lane);
     }
     if (this.#lanes.anyAside) this.wake();
-    if (this.#subscription.mayStart()) this.#parking.pump();
+    if (this.#parking.any && this.#subscription.mayStart()) this.#parking.pump();
   }
 
   /** Another generation has gone on. */
