@@ -58,7 +58,7 @@ export const LIMITS = {
   /** Reactions to reactions, one caused by the other, before the last becomes a dead letter. */
   reactionDepth: { fallback: 1000, min: 1, max: 100_000 },
   /** Between a partition's cursor and how far it has read. */
-  partitionWindowEvents: { fallback: 1024, min: 16, max: 65_536 },
+  partitionWindowEvents: { fallback: 2048, min: 16, max: 65_536 },
   /** The same. */
   partitionWindowBytes: { fallback: 8 * MIB, min: 64 * KIB, max: KIB * MIB },
   /** Requests of one partition in hand at once. */

@@ -33,7 +33,7 @@ export interface FeedOptions {
 }
 
 const AWAY = { tries: Infinity, minMs: 100, maxMs: 2000 };
-/** Closer to the log's end than this, a reader that was behind does not rest any more. */
+/** Closer to the log's end than this, a reader that was behind does not rest any more, and nothing waits for company. */
 const NEAR_EVENTS = 1000;
 /** The pace is asked after so many: it need not be for each. */
 const PACED_EVENTS = 16;
@@ -90,7 +90,7 @@ export class Feed {
       try {
         for await (const batch of tail.scan(this.#options.filter, this.#position, signal)) {
           failures = 0;
-          this.#gather(batch.through < tail.position ? 0 : ALL);
+          this.#gather(tail.position - batch.through > NEAR_EVENTS ? 0 : ALL);
           await this.#offer(batch.books);
           if (this.#barred(batch.through)) await this.#mayPass(batch.through);
           if (signal.aborted) return;
@@ -151,7 +151,7 @@ export class Feed {
       if ((this.#live || member.waitsForOthers) && this.#options.onFull(member)) return;
       this.#gather(1);
       await member.room();
-      this.#gather(this.#live ? ALL : 0);
+      this.#gather(this.#far ? 0 : ALL);
       if (this.#barred(0)) await this.#mayPass(0);
       member = this.members.get(number);
     }
@@ -160,6 +160,10 @@ export class Feed {
   /** While more comes at once, events wait for company; but so many requests may begin all the same. */
   #gather(requests: number): void {
     for (const member of this.members.values()) member.gather(requests);
+  }
+
+  get #far(): boolean {
+    return !this.#live && this.#parts.tail.position - this.#position > NEAR_EVENTS;
   }
 
   #barred(position: number): boolean {
