@@ -72,7 +72,9 @@ async function overload(bench: Bench, part: string, hosted: Omit<HostOptions, 'a
     const result = await running;
     stormy.push(result.inTime / seconds);
     residents.push(highest);
-    said.push(`p99 ${shown(result.latency.p99)} ms, refused ${JSON.stringify(result.failed)}`);
+    said.push(
+      `answered ${shown(result.answered)}, in time ${shown(result.inTime)}, p50 ${shown(result.latency.p50)} ms, p99 ${shown(result.latency.p99)} ms, refused ${JSON.stringify(result.failed)}`,
+    );
     progress(`${part}: ${said.at(-1)}`);
   }
   await finish(ours);

@@ -15,8 +15,11 @@ export interface AdmissionLimits {
 /** Of the executing limits, kept for what is already under way: calls from inside work, and later reactions. */
 const RESERVED = 0.2;
 
-/** What is expected to take more of the time that a caller has left is refused: what comes too late was work for nothing. */
-const PATIENCE = 0.5;
+/**
+ * What is expected to take more of the time that a caller has left is refused: what comes too late was work for nothing. When there is far too
+ * much to do everything takes longer than was expected, and commands have waited on their way before.
+ */
+const PATIENCE = 1 / 3;
 
 export interface AdmissionJob {
   domain: string;

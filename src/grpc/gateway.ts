@@ -40,7 +40,7 @@ export interface GatewayParts extends CallParts {
 /** Commands of one pipelined stream in hand; then the daemon stops reading from it. */
 const PIPELINE_WINDOW = 2048;
 /** Of a stream from which something was refused, while the process is busy. */
-const REST_MS = 250;
+const REST_MS = 5;
 /** A message takes no further result beyond this. */
 const FRAME_BYTES = 512 * 1024;
 const STREAM_TIME_MAX_MS = 86_400_000;
@@ -225,7 +225,10 @@ class Pipeline {
     if (this.#inHand.size >= PIPELINE_WINDOW) this.#call.pause();
   }
 
-  /** While this process has no time left, refusing takes it from those who were let in: the stream is read again a little later. */
+  /**
+   * While this process has no time left, refusing takes it from those who were let in: the stream is read again a little later. Much later, and
+   * what waits in it would be too old.
+   */
   #rest(): void {
     if (this.#resting || !this.#parts.busy()) return;
     this.#resting = true;
