@@ -62,15 +62,23 @@ async function startPod(number: number, address?: string): Promise<Daemon> {
   });
 }
 
-/** Everything is hosted, and nobody is taken for alive who is not. */
-async function allAreThere(client: Client): Promise<void> {
+/** Everything is hosted, and `killed` is no longer taken for alive. */
+async function allAreThere(client: Client, killed?: string): Promise<void> {
   for (const end = performance.now() + 30_000; performance.now() < end; ) {
     const instances = await client.control.listInstances();
     const there = instances.flatMap(({ domains, components }) => [...domains, ...components]);
-    if (instances.length === hosted.length && there.length === 7) return;
+    const mourned = instances.some(({ instance }) => instance === killed);
+    if (!mourned && instances.length === hosted.length && there.length === 7) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new Error('the pods did not find each other within 30 s');
+}
+
+/** What the daemon of a pod is called while it runs; the next one at its address is another. */
+async function instanceOf(client: Client, pod: number): Promise<string> {
+  const { domain } = hosted[pod]!.aggregates![0]!;
+  const instances = await client.control.listInstances();
+  return instances.find(({ domains }) => domains.includes(domain))!.instance;
 }
 
 const pods: Daemon[] = [];
@@ -93,9 +101,10 @@ for (let part = 0, from = 0; part < parts.length; from = parts[part++]!) {
   for (const [of, position] of told) outcomes.told.set(of, position);
   if (part === parts.length - 1) break;
   console.log(`${''.padEnd(8)}pod ${part + 1} is killed, and comes back`);
+  const killed = await instanceOf(client, part);
   await pods[part]!.kill();
   pods[part] = await startPod(part, pods[part]!.address);
-  await allAreThere(client);
+  await allAreThere(client, killed);
 }
 console.log('\nNobody pays for A-1002. When the time is over:');
 await follow(client, 'A-1002', outcomes.told.get('A-1002')!, ['OrderCancelled', 'StockReleased', 'PaymentCancelled']);

@@ -61,7 +61,7 @@ async function runSeed(seed: number, lines: readonly Line[], options: SimulateOp
       const again = await world.execute(command);
       if (again.text !== answer.text) broken(`${about}: answered "${answer.text}" at first, then "${again.text}"`);
     }
-    await checkDecision(world.address, about, command, answer, broken);
+    await checkDecision(world, about, command, answer, broken);
   }
   await checkDeadLetters(world.store, broken);
   await checkEffects(world.store, broken);

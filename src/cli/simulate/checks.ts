@@ -1,31 +1,24 @@
 // What must be so when everything has settled, whatever went wrong before.
 
 import { ControlDefinition } from '../../gen/daybook/v1/control.ts';
-import { BusinessCoordinatorDefinition } from '../../gen/daybook/v1/coordinators.ts';
 import type { CommandBook } from '../../gen/daybook/v1/types.ts';
 import { typeName } from '../../model/book.ts';
 import { sameBytes, streamText } from '../../model/stream.ts';
 import type { Store } from '../../store.ts';
-import { call, stream } from '../connect.ts';
-import type { Answer } from './world.ts';
+import { stream } from '../connect.ts';
+import type { Answer, World } from './world.ts';
 
 type Broken = (what: string) => void;
 
 /** A decider must say the same of the same history, whatever it keeps, and when it is asked again after a crash. */
-export async function checkDecision(
-  address: string,
-  about: string,
-  command: CommandBook,
-  answer: Answer,
-  broken: Broken,
-) {
+export async function checkDecision(world: World, about: string, command: CommandBook, answer: Answer, broken: Broken) {
   if (answer.rejected) return;
   const point =
     answer.first === 0
       ? ({ $case: 'asOfTime', value: { seconds: 0, nanos: 0 } } as const)
       : ({ $case: 'asOfSequence', value: answer.first - 1 } as const);
   const request = { command: { ...command, idempotencyKey: '' }, asOf: { point } };
-  const { result } = await call(address, BusinessCoordinatorDefinition, 'dryRun', request);
+  const { result } = await world.decideAgain(request);
   if (result?.$case !== 'events') {
     return broken(`${about}: decided at first, and rejected when it is decided again on the same history`);
   }

@@ -2,6 +2,11 @@
 // from the commands is done.
 
 import { loadConfig } from '../../config.ts';
+import {
+  BusinessCoordinatorDefinition,
+  type DryRunRequest,
+  type DryRunResponse,
+} from '../../gen/daybook/v1/coordinators.ts';
 import { CommandGatewayDefinition } from '../../gen/daybook/v1/gateway.ts';
 import type { CommandBook } from '../../gen/daybook/v1/types.ts';
 import { type Daemon, startDaemon } from '../../main.ts';
@@ -136,6 +141,21 @@ export class World implements AsyncDisposable {
       }
     }
     throw new Exit(EXIT.fault, `${about} was not answered within ${PATIENCE_MS / 1000} s`);
+  }
+
+  /** What is decided for a command on an earlier history. A component that was stopped last may still be on its way back. */
+  async decideAgain(request: DryRunRequest): Promise<DryRunResponse> {
+    const untilMs = this.#runtime.monotonicMs() + PATIENCE_MS;
+    for (;;) {
+      this.checkComponents();
+      try {
+        return await call(this.#address, BusinessCoordinatorDefinition, 'dryRun', request);
+      } catch (thrown) {
+        const away = thrown instanceof CallFailed && thrown.reason === 'COMPONENT_UNAVAILABLE';
+        if (!away || this.#runtime.monotonicMs() > untilMs) throw thrown;
+        await sleep(this.#runtime, LOOK_MS);
+      }
+    }
   }
 
   /** Nothing goes wrong from now on. Resolves when nothing is under way. */
