@@ -1,6 +1,15 @@
 // Domain code: aggregates that say yes to everything, a projector that measures how late it is called, a saga that sends a command on.
 
-import { type Any, attach, type Host, type Projector, type Saga } from '@daybook/client';
+import {
+  type Any,
+  attach,
+  foldProjector,
+  type Host,
+  type Projector,
+  packJson,
+  type Saga,
+  unpackJson,
+} from '@daybook/client';
 import { serve } from '../lib/processes.ts';
 import { Latencies, type Latency } from './latencies.ts';
 import { DOMAIN, TYPE_URL } from './messages.ts';
@@ -11,6 +20,8 @@ export interface HostOptions {
   snapshots?: boolean;
   /** Its name. */
   projector?: string;
+  /** It keeps a row for each aggregate, and measures nothing. */
+  rows?: boolean;
   saga?: boolean;
   /** Of the aggregate. */
   credits?: { items: number; bytes: number };
@@ -49,11 +60,24 @@ const projector: Omit<Projector, 'name'> = {
   },
 };
 
+const rows = {
+  domains: [DOMAIN],
+  credits: CREDITS,
+  initial: () => 0,
+  evolve: (count: number) => count + 1,
+  encode: (count: number) => packJson('bench.Total', { count }),
+  decode: (row: Any) => (unpackJson(row).value as { count: number }).count,
+};
+
 const saga: Saga = {
   name: 'sends-on',
   domains: [DOMAIN],
   react: (event, { root }) => [{ domain: 'follower', root, payload: event }],
 };
+
+function projectorOf(name: string, keepsRows = false): Projector {
+  return keepsRows ? foldProjector({ ...rows, name }) : { ...projector, name };
+}
 
 async function attachTo(options: HostOptions): Promise<void> {
   const { address, snapshots = false, credits = CREDITS, decisionMs } = options;
@@ -76,7 +100,7 @@ async function attachTo(options: HostOptions): Promise<void> {
       { ...counter, domain: DOMAIN },
       { ...counter, domain: 'follower' },
     ],
-    ...(options.projector !== undefined && { projectors: [{ ...projector, name: options.projector }] }),
+    ...(options.projector !== undefined && { projectors: [projectorOf(options.projector, options.rows)] }),
     ...(options.saga && { sagas: [saga] }),
   });
   await host.ready();
