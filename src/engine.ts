@@ -27,6 +27,7 @@ import { Delivery } from './delivery/delivery.ts';
 import { forgetExpiredOutcomes } from './delivery/housekeeping.ts';
 import { Instances } from './delivery/instances.ts';
 import { LogTail } from './delivery/log-tail.ts';
+import { READING, type Reading } from './delivery/reading.ts';
 import { readStubbornly } from './delivery/units.ts';
 import type { EventPage } from './model/book.ts';
 import { type Runtime, sleep } from './runtime.ts';
@@ -40,6 +41,8 @@ export interface EngineOptions {
   cache: HotCache;
   runtime: Runtime;
   limits: Limits;
+  /** Sizes that nobody needs to set; a simulation's logs are short. */
+  reading?: Reading;
   log: Logger;
   /** Tells this daemon from others of the log. */
   instance: string;
@@ -63,9 +66,15 @@ export type Engine = Awaited<ReturnType<typeof openEngine>>;
 /** Delivery has begun when it resolves; a store that goes away meanwhile is waited for. */
 export async function openEngine(options: EngineOptions) {
   const { store, components, cache, runtime, limits, log, instance, around = (business) => business } = options;
-  const { owned, peers = NO_PEERS, signal = new AbortController().signal, onStore = () => {} } = options;
+  const {
+    owned,
+    reading = READING,
+    peers = NO_PEERS,
+    signal = new AbortController().signal,
+    onStore = () => {},
+  } = options;
   const head = await readStubbornly({ runtime }, signal, () => store.head());
-  const tail = new LogTail(store, runtime, limits, head.position);
+  const tail = new LogTail(store, runtime, limits, reading, head.position);
   const committer = new Committer(
     store,
     runtime,
@@ -91,6 +100,7 @@ export async function openEngine(options: EngineOptions) {
     tail,
     runtime,
     limits,
+    reading,
     log: head,
   };
   const business = around(new BusinessCoordinator(common));

@@ -3,6 +3,7 @@
 
 import { KeyReader } from '../delivery/key-reader.ts';
 import type { DeliveryLog } from '../delivery/parts.ts';
+import type { Reading } from '../delivery/reading.ts';
 import { commitStubbornly, Fenced } from '../delivery/units.ts';
 import { DaybookError, invalid } from '../errors.ts';
 import { type CommandBook, type Cover, type EventBook, type EventPage, typeName } from '../model/book.ts';
@@ -24,6 +25,7 @@ export interface DeadLettersParts {
   committer: Pick<Committer, 'commit'>;
   runtime: Runtime;
   log: DeliveryLog;
+  reading: Reading;
   /** Microseconds since 1970, as the store counts them. */
   storeClock: () => number;
   /** Parked keys or outputs of this subscription were changed. */
@@ -339,7 +341,7 @@ export class DeadLettersCoordinator {
 
   /** Events of the key that are not handled yet, the first first, as they are stored. */
   async #waiting(row: ParkedKey, definitions: readonly SubscriptionDefinition[], most: number): Promise<EventBook[]> {
-    const { store, reads } = this.#parts;
+    const { store, reads, reading } = this.#parts;
     const { subscription, generation } = row.partition;
     const definition = definitions.find((each) => each.name === subscription && each.generation === generation);
     const { domains = [], types = [] } = definition ?? {};
@@ -351,7 +353,7 @@ export class DeadLettersCoordinator {
         page.position === row.position ||
         reads.concerns(cover.domain, [page]));
     const { position: head } = await store.head();
-    const reader = new KeyReader(store, orderingBy(row, definitions), row.key);
+    const reader = new KeyReader(store, orderingBy(row, definitions), row.key, reading.keyEvents);
     const found: EventBook[] = [];
     const first = row.state === 'draining' ? row.through + 1 : row.position;
     for (let from = first, looked = 0; found.length < most && looked < LOOK_ROWS; looked++) {

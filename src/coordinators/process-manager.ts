@@ -1,7 +1,7 @@
 // Process managers lead a process across domains. A process is everything with one tenant and correlation id; its state is a stream of
 // its own. What a trigger leads to (events, commands, timers) is one unit.
 
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { History, HistoryPart, Reactor } from '../component.ts';
 import { DaybookError } from '../errors.ts';
 import type { Any, CommandBook, Cover, EventBook, EventPage } from '../model/book.ts';
@@ -47,7 +47,10 @@ const NAMESPACE = Buffer.from('6f1d1c0b5d5f4b6b9a6c0d6a7c1f7e52', 'hex');
 
 /** The root of a process: a UUID of version 5 over the process manager's name, a slash and the correlation id. */
 export function processRoot(name: string, correlationId: string): Uint8Array {
-  const root = createHash('sha1').update(NAMESPACE).update(`${name}/${correlationId}`).digest().subarray(0, 16);
+  const root = hash('sha1', Buffer.concat([NAMESPACE, Buffer.from(`${name}/${correlationId}`)]), 'buffer').subarray(
+    0,
+    16,
+  );
   root[6] = 0x50 | (root[6]! & 0x0f);
   root[8] = 0x80 | (root[8]! & 0x3f);
   return root;

@@ -20,7 +20,7 @@ import type {
 } from '../store.ts';
 import { Declaring } from './declaring.ts';
 import { Forwarded } from './forwarded.ts';
-import { describeInstance, type InstanceBody, type Instances, readInstance } from './instances.ts';
+import { describeInstance, type InstanceBody, type Instances } from './instances.ts';
 import { Leases } from './leases.ts';
 import type { LogTail } from './log-tail.ts';
 import { Lookout } from './lookout.ts';
@@ -292,7 +292,7 @@ export class Delivery {
 
   #heartbeat(rows: readonly InstanceRow[]): void {
     const { instances, runtime } = this.#options;
-    const changed = instances.update(rows.map(readInstance));
+    const changed = instances.update(rows);
     this.#beatMs = runtime.monotonicMs();
     if (this.#stopped) return;
     // Rows may have been changed by other daemons, and leases given up.

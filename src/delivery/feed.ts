@@ -33,10 +33,6 @@ export interface FeedOptions {
 }
 
 const AWAY = { tries: Infinity, minMs: 100, maxMs: 2000 };
-/** Closer to the log's end than this, a reader that was behind does not rest any more, and nothing waits for company. */
-const NEAR_EVENTS = 1000;
-/** The pace is asked after so many: it need not be for each. */
-const PACED_EVENTS = 16;
 /** Between two looks whether the limit has moved. */
 const LIMIT_MS = 20;
 /** Requests, of every member. */
@@ -58,7 +54,7 @@ export class Feed {
   constructor(parts: FeedParts, options: FeedOptions, members: Iterable<Partition>, after: number) {
     this.#parts = parts;
     this.#options = options;
-    this.#pace = new Pace(parts.runtime, parts.commands);
+    this.#pace = new Pace(parts.runtime, parts.reading.slice, parts.commands);
     this.#position = after;
     for (const member of members) this.members.set(member.key.partition, member);
   }
@@ -90,7 +86,7 @@ export class Feed {
       try {
         for await (const batch of tail.scan(this.#options.filter, this.#position, signal)) {
           failures = 0;
-          this.#gather(tail.position - batch.through > NEAR_EVENTS ? 0 : ALL);
+          this.#gather(this.#isFar(batch.through) ? 0 : ALL);
           await this.#offer(batch.books);
           if (this.#barred(batch.through)) await this.#mayPass(batch.through);
           if (signal.aborted) return;
@@ -115,6 +111,7 @@ export class Feed {
 
   async #offer(books: readonly EventBook[]): Promise<void> {
     const { ordering, partitions } = this.#options;
+    const { pacedEvents, nearEvents } = this.#parts.reading;
     const { signal } = this.#stopping;
     let unpaced = 0;
     for (const { cover, pages } of books) {
@@ -127,7 +124,7 @@ export class Feed {
       }
       unpaced += pages.length;
       const behind = this.#live ? 0 : this.#parts.tail.position - this.#position;
-      if (unpaced < PACED_EVENTS || behind <= NEAR_EVENTS) continue;
+      if (unpaced < pacedEvents || behind <= nearEvents) continue;
       await this.#pace.after(unpaced, behind, signal);
       unpaced = 0;
     }
@@ -151,7 +148,7 @@ export class Feed {
       if ((this.#live || member.waitsForOthers) && this.#options.onFull(member)) return;
       this.#gather(1);
       await member.room();
-      this.#gather(this.#far ? 0 : ALL);
+      this.#gather(!this.#live && this.#isFar(this.#position) ? 0 : ALL);
       if (this.#barred(0)) await this.#mayPass(0);
       member = this.members.get(number);
     }
@@ -162,8 +159,8 @@ export class Feed {
     for (const member of this.members.values()) member.gather(requests);
   }
 
-  get #far(): boolean {
-    return !this.#live && this.#parts.tail.position - this.#position > NEAR_EVENTS;
+  #isFar(position: number): boolean {
+    return this.#parts.tail.position - position > this.#parts.reading.nearEvents;
   }
 
   #barred(position: number): boolean {

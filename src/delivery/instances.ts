@@ -25,7 +25,7 @@ export function describeInstance(body: InstanceBody): Uint8Array {
 }
 
 /** Older daemons say less. */
-export function readInstance({ instance, body, heartbeatAtMicros }: InstanceRow): InstanceBody {
+function readInstance({ instance, body, heartbeatAtMicros }: InstanceRow): InstanceBody {
   const read: Partial<InstanceBody> = JSON.parse(Buffer.from(body).toString());
   const { version = '', incarnation = '', domains = [], peerAddress = '', takesForwarded = false } = read;
   const { replacing = [], components = [] } = read;
@@ -37,6 +37,8 @@ export function readInstance({ instance, body, heartbeatAtMicros }: InstanceRow)
 export class Instances {
   readonly #own: string;
   #all: InstanceBody[] = [];
+  /** What each said last, as text: it nearly always says the same again, and is not read anew then. */
+  #said = new Map<string, { text: string; body: InstanceBody }>();
   /** Domains that some other daemon has hosted since this one began. */
   readonly #seen = new Set<string>();
 
@@ -45,11 +47,23 @@ export class Instances {
   }
 
   /** True: others came, went, or host something else now. */
-  update(all: InstanceBody[]): boolean {
-    const before = this.#textOfOthers();
-    this.#all = all;
-    for (const { domains } of this.#others()) for (const domain of domains) this.#seen.add(domain);
-    return this.#textOfOthers() !== before;
+  update(rows: readonly InstanceRow[]): boolean {
+    const before = this.#others().length;
+    let changed = false;
+    const said = new Map<string, { text: string; body: InstanceBody }>();
+    for (const row of rows) {
+      const { instance, heartbeatAtMicros } = row;
+      const text = Buffer.from(row.body).toString();
+      const known = this.#said.get(instance);
+      const same = known?.text === text;
+      said.set(instance, { text, body: same ? { ...known.body, heartbeatAtMicros } : readInstance(row) });
+      changed ||= !same && instance !== this.#own;
+    }
+    this.#said = said;
+    this.#all = [...said.values()].map(({ body }) => body);
+    const others = this.#others();
+    if (changed) for (const { domains } of others) for (const domain of domains) this.#seen.add(domain);
+    return changed || others.length !== before;
   }
 
   get all(): readonly InstanceBody[] {
@@ -91,9 +105,5 @@ export class Instances {
 
   #others(): InstanceBody[] {
     return this.#all.filter(({ instance }) => instance !== this.#own);
-  }
-
-  #textOfOthers(): string {
-    return JSON.stringify(this.#others().map((other) => ({ ...other, heartbeatAtMicros: 0 })));
   }
 }

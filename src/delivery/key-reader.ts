@@ -12,19 +12,21 @@ export interface KeyEvent {
   page: EventPage;
 }
 
-const READ_EVENTS = 200;
 const READ_BYTES = 256 * 1024;
 
 /** As they are stored; types are not looked at. Reads forward only. */
 export class KeyReader {
   readonly #store: EventStore;
   readonly #place: KeyPlace;
+  readonly #events: number;
   readonly #found: { cover: Cover | undefined; page: EventPage }[] = [];
   /** Everything of the key up to here was found. */
   #through = 0;
 
-  constructor(store: EventStore, ordering: Ordering, key: OrderingKey) {
+  /** So many events at once. */
+  constructor(store: EventStore, ordering: Ordering, key: OrderingKey, events: number) {
     this.#store = store;
+    this.#events = events;
     this.#place = placeOf(ordering, key);
   }
 
@@ -53,10 +55,10 @@ export class KeyReader {
   async #readStream(stream: StreamKey, to: number): Promise<void> {
     const sequence = await firstAfter(this.#store, stream, this.#through);
     const { pages } = await this.#store.readStream(stream, { from: sequence, maxBytes: READ_BYTES });
-    const wanted = pages.filter(({ position }) => position <= to).slice(0, READ_EVENTS);
+    const wanted = pages.filter(({ position }) => position <= to).slice(0, this.#events);
     for (const page of wanted) this.#found.push({ cover: undefined, page });
     this.#through = wanted.length < pages.length || pages.length === 0 ? to : pages.at(-1)!.position;
-    if (wanted.length === READ_EVENTS) this.#through = wanted.at(-1)!.position;
+    if (wanted.length === this.#events) this.#through = wanted.at(-1)!.position;
   }
 
   /** What a page of a stream belongs to besides is in the log: looked for when its turn has come. */
@@ -75,7 +77,7 @@ export class KeyReader {
 
   async #readLog(filter: LogFilter, to: number): Promise<void> {
     const after = this.#through;
-    const read = await this.#store.readLog({ after, to, filter, maxEvents: READ_EVENTS, maxBytes: READ_BYTES });
+    const read = await this.#store.readLog({ after, to, filter, maxEvents: this.#events, maxBytes: READ_BYTES });
     for (const book of read.books) for (const page of book.pages) this.#found.push({ cover: book.cover!, page });
     this.#through = read.through;
   }

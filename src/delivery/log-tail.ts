@@ -6,18 +6,15 @@ import { type EventBook, type EventPage, pageBytes } from '../model/book.ts';
 import { type LogFilter, matches } from '../model/filter.ts';
 import type { Runtime, Timer } from '../runtime.ts';
 import type { EventStore, LogBooks } from '../store.ts';
+import type { Reading } from './reading.ts';
 
 export interface TailLimits {
   /** Of books that wait for followers, over all of them. */
   deliveryBytes: number;
 }
 
-/** Of recent books, kept so that a new follower need not read what has just been committed. */
-const RECENT_BOOKS = 1024;
+/** Of recent books. */
 const RECENT_BYTES = 4 << 20;
-/** Of books that wait for one follower; then it reads from the store. */
-const FOLLOWER_BYTES = 1 << 20;
-const READ_EVENTS = 1000;
 const READ_BYTES = 1 << 20;
 const POLL_MIN_MS = 250;
 const POLL_MAX_MS = 5000;
@@ -41,6 +38,7 @@ export class LogTail {
   readonly #store: EventStore;
   readonly #runtime: Runtime;
   readonly #limits: TailLimits;
+  readonly #sizes: Reading;
   /** Everything at or below has been published. */
   #position: number;
   readonly #recent: EventBook[] = [];
@@ -57,10 +55,11 @@ export class LogTail {
   #closed = false;
 
   /** `position` is the log's end now. */
-  constructor(store: EventStore, runtime: Runtime, limits: TailLimits, position: number) {
+  constructor(store: EventStore, runtime: Runtime, limits: TailLimits, sizes: Reading, position: number) {
     this.#store = store;
     this.#runtime = runtime;
     this.#limits = limits;
+    this.#sizes = sizes;
     this.#position = position;
   }
 
@@ -163,7 +162,7 @@ export class LogTail {
           const read = await this.#store.readLog({
             after: follower.cursor,
             filter: filter(),
-            maxEvents: READ_EVENTS,
+            maxEvents: this.#sizes.readEvents,
             maxBytes: READ_BYTES,
           });
           follower.cursor = read.through;
@@ -263,8 +262,9 @@ export class LogTail {
   /** False: the follower has too much waiting and goes on by itself, from its cursor. */
   #enqueue(follower: Follower, book: EventBook): boolean {
     const bytes = bookBytes(book);
+    const { followerBytes } = this.#sizes;
     const tooMuch =
-      follower.queuedBytes + bytes > FOLLOWER_BYTES || this.#queuedBytes + bytes > this.#limits.deliveryBytes;
+      follower.queuedBytes + bytes > followerBytes || this.#queuedBytes + bytes > this.#limits.deliveryBytes;
     if (tooMuch && follower.queue.length > 0) {
       // Cursor stays at the last book that was queued.
       return false;
@@ -287,7 +287,7 @@ export class LogTail {
   #remember(book: EventBook): void {
     this.#recent.push(book);
     this.#recentBytes += bookBytes(book);
-    if (this.#recent.length <= 2 * RECENT_BOOKS && this.#recentBytes <= RECENT_BYTES) return;
+    if (this.#recent.length <= 2 * this.#sizes.recentBooks && this.#recentBytes <= RECENT_BYTES) return;
     // Half at once, so that forgetting costs little per book.
     for (const old of this.#recent.splice(0, this.#recent.length >>> 1)) this.#recentBytes -= bookBytes(old);
   }
@@ -310,7 +310,7 @@ export class LogTail {
       const after = this.#position;
       this.#readAgain = false;
       const read = await this.#store
-        .readLog({ after, filter: {}, maxEvents: READ_EVENTS, maxBytes: READ_BYTES })
+        .readLog({ after, filter: {}, maxEvents: this.#sizes.readEvents, maxBytes: READ_BYTES })
         // The store is away: the next poll tries again, and the followers' own reads report it.
         .catch(() => undefined);
       if (read === undefined || this.#closed || (read.through === after && !this.#readAgain)) return;

@@ -4,31 +4,34 @@
 // busy with other things everybody is late, and yet a rebuild has to end.
 
 import { type Runtime, sleep } from '../runtime.ts';
+import type { Reading } from './reading.ts';
 
 const TICK_MS = 5;
 /** Without commands for so long, it does not rest: what is begun in a short gap is in the way of what comes after. */
 const QUIET_MS = 500;
 /** So much later than that, others had to wait. */
 const LATE_MS = 0.5;
-const SLICE = { min: 32, max: 1024 };
 /** So many events are caught up with for each that is appended. */
 const AHEAD = 1.25;
 
 export class Pace {
   readonly #runtime: Runtime;
+  readonly #limits: Reading['slice'];
   /** Commands so far. */
   readonly #commands: () => number;
   #seen = 0;
   /** When there was one. */
   #busyMs = -Infinity;
-  #slice = 32;
+  #slice: number;
   #offered = 0;
   #behind = 0;
   /** Events that are appended in a tick, smoothed. */
   #growth = 0;
 
-  constructor(runtime: Runtime, commands: () => number) {
+  constructor(runtime: Runtime, slice: Reading['slice'], commands: () => number) {
     this.#runtime = runtime;
+    this.#limits = slice;
+    this.#slice = slice.min;
     this.#commands = commands;
   }
 
@@ -49,6 +52,7 @@ export class Pace {
     await sleep(this.#runtime, TICK_MS, signal).catch(() => {});
     const lateMs = this.#runtime.monotonicMs() - begunMs - TICK_MS;
     const slice = this.#slice * (lateMs > LATE_MS ? 0.8 : 1.01);
-    this.#slice = Math.min(SLICE.max, Math.max(SLICE.min, AHEAD * this.#growth, slice));
+    const { min, max } = this.#limits;
+    this.#slice = Math.min(max, Math.max(min, AHEAD * this.#growth, slice));
   }
 }

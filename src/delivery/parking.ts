@@ -305,7 +305,7 @@ export class Parking {
     entry.running = true;
     try {
       await this.#partition.track(() =>
-        work(entry, new KeyReader(this.#parts.store, this.#subscription.ordering, key)),
+        work(entry, new KeyReader(this.#parts.store, this.#subscription.ordering, key, this.#parts.reading.keyEvents)),
       );
     } catch (thrown) {
       const error = asDaybookError(thrown);

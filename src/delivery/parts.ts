@@ -10,6 +10,7 @@ import type { SuspensionLimits } from '../model/suspension.ts';
 import type { Runtime } from '../runtime.ts';
 import type { OrderingKey, OutboxRow, Store, WorkPart } from '../store.ts';
 import type { Partition } from './partition.ts';
+import type { Reading } from './reading.ts';
 
 export interface DeliveryLimits extends SuspensionLimits {
   partitionWindowEvents: number;
@@ -38,6 +39,7 @@ export interface DeliveryParts {
   /** Microseconds since 1970, as the store counts them. */
   storeClock: () => number;
   limits: DeliveryLimits;
+  reading: Reading;
   log: DeliveryLog;
 }
 

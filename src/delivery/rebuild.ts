@@ -7,6 +7,7 @@ import { type Ordering, orderingKey, orderingOf, partitionOf } from '../model/or
 import { type Runtime, sleep } from '../runtime.ts';
 import type { OrderingKey, ParkedKey, PartitionCursor, Store } from '../store.ts';
 import type { DeliveryLog } from './parts.ts';
+import type { Reading } from './reading.ts';
 import type { Predecessor, Subscription } from './subscription.ts';
 
 export interface RebuildOptions {
@@ -15,6 +16,7 @@ export interface RebuildOptions {
   log: DeliveryLog;
   instance: string;
   leaseMs: number;
+  reading: Reading;
   /** The generation that readers get. */
   previous: number;
   next: Subscription;
@@ -27,8 +29,6 @@ export interface RebuildOptions {
 
 const LOOK_MS = 50;
 const TELL_MS = 10_000;
-/** Closer than this, the hand-over is tried. */
-const CLOSE_EVENTS = 1000;
 /** The old one is not held longer, when no other daemon has to give back partitions before. */
 const HOLD_MS = 5000;
 /** After a hand-over that did not come about. */
@@ -169,7 +169,7 @@ export class Rebuild {
           );
           told = { atMs: runtime.monotonicMs(), position: progress.position };
         }
-        const close = progress.target - progress.position <= CLOSE_EVENTS && progress.parked === 0;
+        const close = progress.target - progress.position <= this.#options.reading.closeEvents && progress.parked === 0;
         if (close && next.partition(0) !== undefined) {
           if (await this.#handOver()) return;
           await sleep(runtime, PAUSE_MS, signal);

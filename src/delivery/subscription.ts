@@ -48,7 +48,7 @@ export type SubscriptionState = 'running' | 'paused' | 'suspended' | 'waiting fo
 const PROBE_MIN_MS = 200;
 const PROBE_MAX_MS = 30_000;
 const LIST_ROWS = 500;
-const READ = { maxEvents: 1000, maxBytes: 1 << 20 };
+const READ_BYTES = 1 << 20;
 
 /** A partition that was taken. */
 export interface TakenPartition extends AcquiredPartition {
@@ -222,8 +222,10 @@ export class Subscription implements SubscriptionContext, OutboxContext {
     const passed = new Map<OrderingKey, number>();
     const finished = new Set(done);
     const to = done.at(-1) ?? taken.position;
+    const { store, reading } = this.#parts;
     for (let after = taken.position; after < to; ) {
-      const read = await this.#parts.store.readLog({ after, to, filter: {}, ...READ });
+      const size = { maxEvents: reading.readEvents, maxBytes: READ_BYTES };
+      const read = await store.readLog({ after, to, filter: {}, ...size });
       for (const { cover, pages } of read.books) {
         const last = pages.findLast(({ position }) => finished.has(position));
         if (last !== undefined) passed.set(orderingKey(this.ordering, cover!), last.position);

@@ -10,8 +10,13 @@ export function comparePlaces(a: Place, b: Place): number {
   return 0;
 }
 
+const SURROGATE = /[\ud800-\udfff]/;
+
 function compareValues(a: string | number, b: string | number): number {
   if (a === b) return 0;
-  if (typeof a === 'string' && typeof b === 'string') return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  // UTF-8 and UTF-16 differ in the order of what is behind surrogates alone.
+  if (typeof a === 'string' && typeof b === 'string' && (SURROGATE.test(a) || SURROGATE.test(b))) {
+    return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  }
   return a < b ? -1 : 1;
 }

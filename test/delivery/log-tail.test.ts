@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { Committer } from '../../src/coordinators/committer.ts';
 import { LogTail } from '../../src/delivery/log-tail.ts';
+import { READING } from '../../src/delivery/reading.ts';
 import { DaybookError } from '../../src/errors.ts';
 import { type EventBook, pageBytes } from '../../src/model/book.ts';
 import type { LogFilter } from '../../src/model/filter.ts';
@@ -50,7 +51,7 @@ class World {
       },
     } as unknown as EventStore;
     const limits = { groupCommitUnits: 500, groupCommitBytes: 1 << 20 };
-    this.tail = new LogTail(store, this.#counting(), { deliveryBytes }, 0);
+    this.tail = new LogTail(store, this.#counting(), { deliveryBytes }, READING, 0);
     this.#writers = {
       own: new Committer(store, this.runtime, limits, (books) => this.tail.publish(books)),
       other: new Committer(store, this.runtime, limits, () => {}),

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Pace } from '../../src/delivery/pace.ts';
+import { READING } from '../../src/delivery/reading.ts';
 import { manualRuntime } from '../support/clock.ts';
 
 const CALM = new AbortController().signal;
@@ -28,7 +29,7 @@ async function catchUp(load: { behind: number; commandsPerMs: number; lateMs: nu
     },
   };
   const commands = () => Math.floor(nowMs * commandsPerMs);
-  const pace = new Pace(runtime, commands);
+  const pace = new Pace(runtime, READING.slice, commands);
   for (let offered = 0; ; ) {
     const left = load.behind + commands() - offered;
     if (left <= 0 || nowMs > limitMs) return { left, rests, offered, tookMs: nowMs };

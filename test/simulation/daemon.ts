@@ -96,6 +96,7 @@ export class Daemon {
       cache,
       runtime,
       limits,
+      ...(plan.reading && { reading: plan.reading }),
       log,
       instance: this.name,
       version: 'simulated',

@@ -21,10 +21,15 @@ export function payload(type: string, data: Data): Any {
 /** The rejection of a command reads as that command's data, under a type of its own. */
 export function said({ typeUrl, value }: Any): Said {
   const type = typeUrl.slice(typeUrl.lastIndexOf('/') + 1);
-  if (type !== NOTIFICATION) return { type, data: value.length === 0 ? {} : JSON.parse(Buffer.from(value).toString()) };
+  if (type !== NOTIFICATION) return { type, data: value.length === 0 ? {} : JSON.parse(textOf(value)) };
   const { command } = bodies.unpackNotification({ typeUrl, value });
   const refused = said(command!.pages[0]!.command!);
   return { type: 'Refused', data: { ...refused.data, refused: refused.type } };
+}
+
+/** Of the bytes as they lie: a copy of them would cost as much again. */
+function textOf({ buffer, byteOffset, length }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, length).toString();
 }
 
 /** Aggregates have numbers. */

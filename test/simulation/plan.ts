@@ -2,6 +2,7 @@
 // so a plan with fewer commands or faults is a plan as well; that is how a failure is made small.
 
 import type { Limits } from '../../src/config.ts';
+import type { Reading } from '../../src/delivery/reading.ts';
 import { pick, type Random, stream, whole } from '../../src/simulation/random.ts';
 
 export type Workload = 'bank' | 'orders' | 'hot' | 'rebuild';
@@ -56,6 +57,8 @@ export interface Plan {
   skewMs: number[];
   partitions: number;
   limits: Partial<Limits>;
+  /** Sizes of reads, where they are so small that readers of a short log fall far behind. */
+  reading?: Reading;
   /** Hosts of aggregates keep states. */
   keepsState: boolean;
   /** How the saga writes its journal. */
@@ -95,7 +98,24 @@ export function planOf(seed: number): Plan {
   plan.commands = workload === 'orders' ? ordersOf(random, plan) : bankOf(random, plan);
   for (const [id, command] of plan.commands.entries()) command.id = id;
   plan.faults = faultsOf(random, plan);
+  readInPieces(stream(seed, 3), plan);
   return plan;
+}
+
+/** Of two seeds in three. From a stream of its own: what else a seed does is as it was before this was drawn. */
+function readInPieces(random: Random, plan: Plan): void {
+  if (random() < 1 / 3) return;
+  plan.limits = { ...plan.limits, partitionWindowEvents: pick(random, [4, 6, 12]) };
+  plan.reading = {
+    readEvents: whole(random, 2, 8),
+    keyEvents: whole(random, 1, 4),
+    recentBooks: pick(random, [0, 2, 8, 1024]),
+    followerBytes: pick(random, [300, 1000, 1 << 20]),
+    nearEvents: pick(random, [0, 1, 3]),
+    pacedEvents: pick(random, [1, 4]),
+    slice: { min: pick(random, [1, 4]), max: 8 },
+    closeEvents: pick(random, [0, 2, 10]),
+  };
 }
 
 function limitsOf(random: Random): Partial<Limits> {

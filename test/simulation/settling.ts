@@ -37,7 +37,8 @@ export class Settling {
       if (this.#quiet >= QUIET_LOOKS) return time.stop();
       if (time.nowMs < GIVE_UP_MS) time.after(LOOK_MS, () => this.#look());
       else {
-        this.#simulation.broken(`not settled after ${GIVE_UP_MS} ms: ${waitsFor ?? 'a client waits for an answer'}`);
+        const what = waitsFor?.() ?? 'a client waits for an answer';
+        this.#simulation.broken(`not settled after ${GIVE_UP_MS} ms: ${what}`);
         time.stop();
       }
     });
@@ -51,31 +52,32 @@ export class Settling {
     for (const daemon of daemons) daemon.start();
   }
 
-  /** `undefined`: nothing. */
-  async #waitsFor(): Promise<string | undefined> {
+  /** `undefined`: for nothing. Says what when it is asked: only the last look is. */
+  async #waitsFor(): Promise<(() => string) | undefined> {
     const { store, daemons, followers, plan } = this.#simulation;
     const { position } = await store.head();
     const cursors = await store.listCursors();
-    if (cursors.length === 0) return 'nobody has declared anything';
+    if (cursors.length === 0) return () => 'nobody has declared anything';
     const parked = await store.listParked({ limit: 5 });
     const outbox = await store.listOutbox({ limit: 5 });
-    const dead = [...parked, ...outbox].some(({ state }) => state === 'dead');
-    if (dead) {
+    const dead = [...parked, ...outbox].filter(({ state }) => state === 'dead');
+    if (dead.length > 0) {
       this.#replay();
-      return `dead letters: ${JSON.stringify([...parked, ...outbox].filter(({ state }) => state === 'dead')).slice(0, 500)}`;
+      return () => `dead letters: ${JSON.stringify(dead).slice(0, 500)}`;
     }
-    if (parked.length > 0) return `parked keys: ${JSON.stringify(parked)}`;
+    if (parked.length > 0) return () => `parked keys: ${JSON.stringify(parked)}`;
     if (outbox.length > 0)
-      return `${outbox.length} outputs, the first of ${outbox[0]!.subscription} ${outbox[0]!.position}`;
-    for (const cursor of cursors) {
-      if (cursor.position < position) return `a cursor: ${JSON.stringify(cursor)}, the log ends at ${position}`;
-      const { subscription, partition } = cursor;
-      if ((await store.nextTimerDue(subscription, partition)) !== undefined) return `a timer of partition ${partition}`;
+      return () => `${outbox.length} outputs, the first of ${outbox[0]!.subscription} ${outbox[0]!.position}`;
+    const late = cursors.find((cursor) => cursor.position < position);
+    if (late !== undefined) return () => `a cursor: ${JSON.stringify(late)}, the log ends at ${position}`;
+    for (const { subscription, partition } of cursors) {
+      const due = await store.nextTimerDue(subscription, partition);
+      if (due !== undefined) return () => `a timer of partition ${partition}`;
     }
-    if (plan.rebuildAtMs > 0 && (await store.activeGeneration(PROJECTOR)) !== 2) return 'the rebuild';
+    if (plan.rebuildAtMs > 0 && (await store.activeGeneration(PROJECTOR)) !== 2) return () => 'the rebuild';
     const behind = followers.find((follower) => follower.position < position);
-    if (behind !== undefined) return `a follower at ${behind.position}, the log ends at ${position}`;
-    return daemons.every(({ engine }) => engine !== undefined) ? undefined : 'a daemon that does not start';
+    if (behind !== undefined) return () => `a follower at ${behind.position}, the log ends at ${position}`;
+    return daemons.every(({ engine }) => engine !== undefined) ? undefined : () => 'a daemon that does not start';
   }
 
   /** An operator. */

@@ -8,6 +8,7 @@ import { after, describe, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { LogTail } from '../../src/delivery/log-tail.ts';
+import { READING } from '../../src/delivery/reading.ts';
 import { DaybookError } from '../../src/errors.ts';
 import { streamText } from '../../src/model/stream.ts';
 import { systemRuntime } from '../../src/runtime.ts';
@@ -326,7 +327,7 @@ describe('postgres: the log', { skip: postgres.missing }, () => {
       const followed: number[] = [];
       const stop = new AbortController();
       t.after(() => stop.abort());
-      const tail = new LogTail(stores[1]!, systemRuntime(), { deliveryBytes: 1 << 20 }, 0);
+      const tail = new LogTail(stores[1]!, systemRuntime(), { deliveryBytes: 1 << 20 }, READING, 0);
       const follower = async () => {
         for await (const book of tail.follow({}, 0, stop.signal)) {
           followed.push(...book.pages.map(({ position }) => position));

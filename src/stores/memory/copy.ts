@@ -4,7 +4,10 @@ export function copy(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (value instanceof Uint8Array) return new Uint8Array(value);
   if (Array.isArray(value)) return value.map(copy);
-  const copied: Record<string, unknown> = {};
-  for (const name in value) copied[name] = copy((value as Record<string, unknown>)[name]);
+  const copied: Record<string, unknown> = { ...value };
+  for (const name in copied) {
+    const inner = copied[name];
+    if (typeof inner === 'object' && inner !== null) copied[name] = copy(inner);
+  }
   return copied;
 }

@@ -354,8 +354,10 @@ export class MemoryDelivery implements DeliveryStore {
 
   /** The first rows of the lanes, where they are in this state. */
   #heads(partition: PartitionKey, wanted: OutboxState): OutboxRow[] {
+    const rows = this.#outbox.ofGroup(partitionKey(partition));
+    if (rows.length === 0) return rows;
     const heads = new Map<string, OutboxRow>();
-    for (const row of this.#outbox.ofGroup(partitionKey(partition))) {
+    for (const row of rows) {
       const head = heads.get(row.lane);
       const earlier = head !== undefined && comparePlaces([head.position, head.index], [row.position, row.index]) <= 0;
       if (!earlier) heads.set(row.lane, row);
@@ -416,6 +418,7 @@ function outboxPlace({ subscription, generation, position, index, logId, incarna
 
 /** Copies of the rows behind a place, sorted. */
 function inOrder<Row>(rows: Row[], place: (row: Row) => Place, after?: Place): Row[] {
+  if (rows.length === 0) return rows;
   return rows
     .map((row) => ({ row, place: place(row) }))
     .filter((placed) => after === undefined || comparePlaces(placed.place, after) > 0)
