@@ -9,6 +9,7 @@ import { type EventBook, pageBytes, payloadBytes } from '../model/book.ts';
 import { type RetrySchedule, retryDelayMs } from '../model/retry.ts';
 import { type Runtime, sleep } from '../runtime.ts';
 import type { EventStore, Unit, UnitResult } from '../store.ts';
+import { own, ownPayload } from './own-bytes.ts';
 
 export interface CommitterLimits {
   groupCommitUnits: number;
@@ -166,7 +167,7 @@ export class Committer {
   }
 }
 
-/** Sets what the store decided in the unit's own pages, which nobody else holds yet. */
+/** Sets what the store decided in the unit's own pages, which nobody else holds yet. Caches and followers keep them: they pin no frame. */
 function withBooks(unit: Unit, result: UnitResult): Committed {
   if (result.kind !== 'committed') return result;
   let position = result.position;
@@ -178,10 +179,11 @@ function withBooks(unit: Unit, result: UnitResult): Committed {
       page.sequence = sequence++;
       page.position = position++;
       page.unitId = unit.unitId;
+      page.event = ownPayload(page.event!);
     }
     const { stream, correlationId } = append;
     books.push({
-      cover: { root: { value: stream.root }, domain: stream.domain, correlationId, tenant: stream.tenant },
+      cover: { root: { value: own(stream.root) }, domain: stream.domain, correlationId, tenant: stream.tenant },
       snapshot: undefined,
       pages: append.pages as EventBook['pages'],
       nextSequence: sequence,

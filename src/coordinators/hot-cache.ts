@@ -3,7 +3,7 @@
 
 import { type EventPage, pageBytes, payloadBytes, type Snapshot } from '../model/book.ts';
 import { TransientMap } from '../transient-map.ts';
-import { own, pins } from './own-bytes.ts';
+import { own, ownPayload, pins } from './own-bytes.ts';
 
 export interface CacheLimits {
   hotCacheBytes: number;
@@ -173,10 +173,10 @@ function sizeOf(snapshot: Snapshot | undefined, pages: readonly EventPage[]): nu
 function compact(page: EventPage): EventPage {
   const event = page.event!;
   if (!pins(event.value) && !pins(page.unitId)) return page;
-  return { ...page, event: { typeUrl: event.typeUrl, value: own(event.value) }, unitId: own(page.unitId) };
+  return { ...page, event: ownPayload(event), unitId: own(page.unitId) };
 }
 
 function compactSnapshot(snapshot: Snapshot): Snapshot {
   const state = snapshot.state!;
-  return pins(state.value) ? { ...snapshot, state: { typeUrl: state.typeUrl, value: own(state.value) } } : snapshot;
+  return pins(state.value) ? { ...snapshot, state: ownPayload(state) } : snapshot;
 }

@@ -2,13 +2,13 @@
 
 import type { Reactor } from '../component.ts';
 import { assert } from '../errors.ts';
-import type { Any, EventBook } from '../model/book.ts';
+import type { EventBook } from '../model/book.ts';
 import type { Projection, ProjectorResponse } from '../model/reaction.ts';
 import { hex, type StreamKey, sameBytes, streamText } from '../model/stream.ts';
 import { checkPayload } from '../model/validation.ts';
 import type { ProjectionKey, ProjectionRow, Store } from '../store.ts';
 import { TransientMap } from '../transient-map.ts';
-import { own } from './own-bytes.ts';
+import { ownPayload } from './own-bytes.ts';
 import {
   aboutEvents,
   ask,
@@ -198,11 +198,6 @@ interface Remembered {
   row: ProjectionRow | undefined;
   partition: number;
   epoch: number;
-}
-
-/** Rows are remembered, the frame in which they came is not. */
-function ownPayload({ typeUrl, value }: Any): Any {
-  return { typeUrl, value: own(value) };
 }
 
 function rowBytes(text: string, row: ProjectionRow | undefined): number {

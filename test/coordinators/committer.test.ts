@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Committer } from '../../src/coordinators/committer.ts';
+import type { EventBook } from '../../src/model/book.ts';
 import type { EventStore, Unit } from '../../src/store.ts';
 import { openMemory } from '../../src/stores/memory.ts';
 import { manualRuntime, settle } from '../support/clock.ts';
 import { ANY, append, freshStream, page, unit } from '../support/store-units.ts';
 
+const LIMITS = { groupCommitUnits: 500, groupCommitBytes: 1 << 20 };
+
 /** A committer on a store that answers when the test says so. Everything that happens is noted, in order. */
-function slowStore(limits = { groupCommitUnits: 500, groupCommitBytes: 1 << 20 }) {
+function slowStore(limits = LIMITS) {
   const memory = openMemory({ logId: 'log', incarnation: 'first' });
   const noted: string[] = [];
   const answers: (() => void)[] = [];
@@ -101,4 +104,20 @@ describe('group commit', () => {
     await Promise.all([all, idle]);
     assert.deepEqual(noted, ['batch of 32', 'batch of 18', 'all told', 'idle']);
   });
+});
+
+test('what is committed does not keep the frames alive in which it came', async () => {
+  const frame = new Uint8Array(1 << 20).fill(7);
+  const store = openMemory({ logId: 'log', incarnation: 'first' });
+  const heard: EventBook[] = [];
+  const committer = new Committer(store, manualRuntime(), LIMITS, (books) => heard.push(...books));
+  const stream = { ...freshStream(), root: frame.subarray(100, 116) };
+  const event = { typeUrl: 'type.test/test.Happened', value: frame.subarray(200, 400) };
+  const { kind } = await committer.commit(unit({ appends: [append(stream, ANY, [{ ...page(), event }])] }));
+  assert.equal(kind, 'committed');
+  const [{ cover, pages }] = heard as [EventBook];
+  assert.deepEqual(pages[0]!.event, { typeUrl: event.typeUrl, value: new Uint8Array(200).fill(7) });
+  for (const bytes of [cover!.root!.value, pages[0]!.event!.value]) {
+    assert.ok(bytes.buffer.byteLength < 2000, `${bytes.length} bytes keep ${bytes.buffer.byteLength} alive`);
+  }
 });
