@@ -82,20 +82,17 @@ export function factHash(stream: StreamKey, page: EventPage): Uint8Array {
 }
 
 /** One call for all parts: a digest that is fed in pieces takes twice as long. */
-function payloadsHash(stream: StreamKey, payloads: readonly Any[]): Uint8Array {
-  const parts = [
-    stream.tenant,
-    stream.domain,
-    stream.root,
-    ...payloads.flatMap(({ typeUrl, value }) => [typeUrl, value]),
-  ];
-  const bytes = Buffer.allocUnsafe(parts.reduce((sum, part) => sum + 4 + sizeOf(part), 0));
+function payloadsHash({ tenant, domain, root }: StreamKey, payloads: readonly Any[]): Uint8Array {
+  const parts: (string | Uint8Array)[] = [tenant, domain, root];
+  for (const { typeUrl, value } of payloads) parts.push(typeUrl, value);
+  let total = 0;
+  for (const part of parts) total += 4 + sizeOf(part);
+  const bytes = Buffer.allocUnsafe(total);
   let at = 0;
   for (const part of parts) {
-    const size = sizeOf(part);
+    const size = typeof part === 'string' ? bytes.write(part, at + 4) : part.length;
+    if (typeof part !== 'string') bytes.set(part, at + 4);
     bytes.writeUInt32BE(size, at);
-    if (typeof part === 'string') bytes.write(part, at + 4);
-    else bytes.set(part, at + 4);
     at += 4 + size;
   }
   return hash('sha256', bytes, 'buffer');
