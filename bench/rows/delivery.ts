@@ -60,7 +60,7 @@ async function catchUp(bench: Bench, events: number, fill: (store: Store) => Pro
     return (seen * 1000) / (lastMs - firstMs);
   };
   await select();
-  const figures = await alternate(bench.quick ? 1 : 3, { ours: project, select });
+  const figures = await alternate(bench.rounds, { ours: project, select });
   await daemon.stop();
   const yardstick = { name: 'raw SELECT in batches of 1,000', series: figures.select };
   const notes = [`${shown(events)} events of 200 bytes, ${shown(median(pages))} to a call; ${cpu.text()}`];
