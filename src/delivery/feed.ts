@@ -134,7 +134,7 @@ export class Feed {
   #hand(number: number, cover: Cover, pages: readonly EventPage[]): readonly EventPage[] {
     const { subscription, limit } = this.#options;
     const end = limit();
-    const part = kept(pages, ({ position }) => position <= end);
+    const part = pages.at(-1)!.position <= end ? pages : pages.filter(({ position }) => position <= end);
     const wanted = kept(part, (page) => subscription.mayWant(cover, page));
     if (wanted.length > 0) this.members.get(number)?.offer(cover, wanted);
     this.#position = part.at(-1)!.position;

@@ -123,6 +123,10 @@ export class Partition {
     return this.#inHand <= 1 && !this.#lanes.anyReady;
   }
 
+  get behind(): boolean {
+    return this.#unasked < Infinity;
+  }
+
   /** So many requests may begin although little waits. Fewer, and a key's events go together. */
   gather(requests: number): void {
     const more = requests > this.#unasked;
@@ -145,7 +149,7 @@ export class Partition {
     const passed = this.#passed.get(key) ?? 0;
     const { scanned } = this.#progress;
     // What the cursor has passed comes again when the reader began earlier, for others: the retry lane has it, or it is done.
-    const fresh = kept(pages, ({ position }) => position > scanned);
+    const fresh = pages[0]!.position > scanned ? pages : pages.filter(({ position }) => position > scanned);
     if (this.#subscription.gated) this.#leaveToTail(key, cover, fresh);
     const mine = kept(
       fresh,

@@ -23,6 +23,8 @@ export interface ProgressOwner {
   readonly stopped: boolean;
   /** Hardly anything is in hand: what is stored now need not wait for more. */
   readonly dry: boolean;
+  /** Its reader is far from the log's end. */
+  readonly behind: boolean;
   /** Throws Fenced, or a DaybookError for a unit that the store cannot hold. */
   commit(unit: Unit): Promise<void>;
   /** False: the partition is still held, only a row has changed. Throws what is no fence. */
@@ -134,10 +136,10 @@ export class Progress {
     this.#window.finish(item);
   }
 
-  /** There was nothing to do. */
-  finish(items: readonly EventItem[]): void {
+  /** There was nothing to do; or it is stored, with the cursor `to` here. */
+  finish(items: readonly EventItem[], to = this.#position): void {
     for (const item of items) {
-      for (const { position } of item.pages) if (position > this.#position) this.#beyond.add(position);
+      if (item.last > to) for (const { position } of item.pages) if (position > to) this.#beyond.add(position);
       this.#window.finish(item);
     }
     this.#owner.wake();
@@ -171,7 +173,7 @@ export class Progress {
     const store = async () => {
       if (!(await this.#committed(unit, effect))) return false;
       taken();
-      this.finish(items);
+      this.finish(items, moves ? to : undefined);
       if (moves) this.#moved(to);
       else for (const { position } of work.done) this.#done.add(position);
       this.#subscription.stored(effect, work.outboxAdded, work.timers);
@@ -192,8 +194,12 @@ export class Progress {
     });
   }
 
-  /** Somebody waits, and says so again more often than every HURRY_MS: what is handled is stored without delay. */
+  /**
+   * Somebody waits, and says so again more often than every HURRY_MS: what is handled is stored without delay. Not far from the log's end:
+   * whoever waits for that would have every partition store every few milliseconds, all the way there.
+   */
   hurry(): void {
+    if (this.#owner.behind) return;
     this.#hurriedUntilMs = this.#parts.runtime.monotonicMs() + HURRY_MS;
     this.#flush();
   }
@@ -302,7 +308,7 @@ export class Progress {
       this.#subscription.stored(effect, [], []);
     }
     for (const { position } of work.done) this.#done.add(position);
-    this.finish(items);
+    this.finish(items, Math.max(to, this.#position));
     if (to > this.#position) this.#moved(to);
     this.#subscription.progressed();
   }
