@@ -358,7 +358,7 @@ describe('postgres: the log', { skip: postgres.missing }, () => {
     const store = await open(t, { connectionString: url });
     const holder = await session(t, url);
     await holder.query(
-      `BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('daybook log ' || log_id, 0)) FROM daybook.log`,
+      `BEGIN; SELECT pg_advisory_xact_lock(hashtext('daybook log'), 'daybook.log'::regclass::oid::integer)`,
     );
     const waiting = store.commit([writing(freshStream(), ANY)]);
     const [result] = await store.commit([unit({ outcomes: [outcome(freshKey())], work: work() })]);

@@ -1,5 +1,5 @@
 // Arrays as PostgreSQL sends and receives them in binary: bytes travel as bytes, and nothing is quoted. The driver sends a Buffer as it
-// is and says that it is binary.
+// is and says that it is binary. An array without a value in it is NULL: that costs neither side anything.
 
 const INT2 = 21;
 const INT4 = 23;
@@ -13,19 +13,20 @@ function high(value: number): number {
   return Math.floor(value / 0x1_0000_0000);
 }
 
-export function int2s(values: readonly number[]): Buffer {
+export function int2s(values: readonly number[]): Buffer | null {
   return fixed(INT2, 2, values, (buffer, value, at) => buffer.writeInt16BE(value, at));
 }
 
-export function int4s(values: readonly number[]): Buffer {
+export function int4s(values: readonly number[]): Buffer | null {
   return fixed(INT4, 4, values, (buffer, value, at) => buffer.writeInt32BE(value, at));
 }
 
 /** `undefined` becomes NULL. */
-export function int8s(values: readonly (number | undefined)[]): Buffer {
-  const nulls = values.includes(undefined);
-  const count = nulls ? values.filter((value) => value !== undefined).length : values.length;
-  const buffer = header(INT8, values.length, count * 8, nulls);
+export function int8s(values: readonly (number | undefined)[]): Buffer | null {
+  let bytes = 0;
+  for (const value of values) if (value !== undefined) bytes += 8;
+  if (bytes === 0) return null;
+  const buffer = header(INT8, values.length, bytes, bytes < values.length * 8);
   let at = HEADER_BYTES;
   for (const value of values) {
     if (value === undefined) {
@@ -39,24 +40,25 @@ export function int8s(values: readonly (number | undefined)[]): Buffer {
   return buffer;
 }
 
-export function uuids(values: readonly Uint8Array[]): Buffer {
+export function uuids(values: readonly Uint8Array[]): Buffer | null {
   return bytesOf(UUID, values);
 }
 
 /** `undefined` becomes NULL. */
-export function byteas(values: readonly (Uint8Array | undefined)[]): Buffer {
+export function byteas(values: readonly (Uint8Array | undefined)[]): Buffer | null {
   return bytesOf(BYTEA, values);
 }
 
 /** `undefined` becomes NULL. */
-export function texts(values: readonly (string | undefined)[]): Buffer {
+export function texts(values: readonly (string | undefined)[]): Buffer | null {
   let bytes = 0;
-  let nulls = false;
+  let nulls = 0;
   for (const value of values) {
-    if (value === undefined) nulls = true;
+    if (value === undefined) nulls++;
     else bytes += Buffer.byteLength(value);
   }
-  const buffer = header(TEXT, values.length, bytes, nulls);
+  if (nulls === values.length) return null;
+  const buffer = header(TEXT, values.length, bytes, nulls > 0);
   let at = HEADER_BYTES;
   for (const value of values) {
     if (value === undefined) {
@@ -73,11 +75,6 @@ export function texts(values: readonly (string | undefined)[]): Buffer {
 const HEADER_BYTES = 20;
 
 function header(type: number, length: number, bytes: number, nulls: boolean): Buffer {
-  if (length === 0) {
-    const empty = Buffer.alloc(12);
-    empty.writeInt32BE(type, 8);
-    return empty;
-  }
   const buffer = Buffer.allocUnsafe(HEADER_BYTES + length * 4 + bytes);
   buffer.writeInt32BE(1, 0); // dimensions
   buffer.writeInt32BE(nulls ? 1 : 0, 4);
@@ -92,7 +89,8 @@ function fixed(
   size: number,
   values: readonly number[],
   write: (buffer: Buffer, value: number, at: number) => void,
-): Buffer {
+): Buffer | null {
+  if (values.length === 0) return null;
   const buffer = header(type, values.length, values.length * size, false);
   let at = HEADER_BYTES;
   for (const value of values) {
@@ -103,14 +101,15 @@ function fixed(
   return buffer;
 }
 
-function bytesOf(type: number, values: readonly (Uint8Array | undefined)[]): Buffer {
+function bytesOf(type: number, values: readonly (Uint8Array | undefined)[]): Buffer | null {
   let bytes = 0;
-  let nulls = false;
+  let nulls = 0;
   for (const value of values) {
-    if (value === undefined) nulls = true;
+    if (value === undefined) nulls++;
     else bytes += value.length;
   }
-  const buffer = header(type, values.length, bytes, nulls);
+  if (nulls === values.length) return null;
+  const buffer = header(type, values.length, bytes, nulls > 0);
   let at = HEADER_BYTES;
   for (const value of values) {
     if (value === undefined) {

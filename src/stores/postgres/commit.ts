@@ -1,21 +1,22 @@
 // A batch of units as the arrays that `commit_units` takes (migrations/0003_commit.sql says what they mean), and its answer.
 
+import type { EventPage, Snapshot } from '../../model/book.ts';
 import { correlationSlice, streamSlice } from '../../model/slice.ts';
 import { hex, type StreamKey, streamText } from '../../model/stream.ts';
 import { toMicros } from '../../model/time.ts';
-import type { Expectation, Unit, UnitResult } from '../../store.ts';
+import type { Expectation, Outcome, Unit, UnitResult } from '../../store.ts';
 import { metadataJson, originJson } from '../page-texts.ts';
 import { isWorkAlone } from '../work-rules.ts';
 import { byteas, int2s, int4s, int8s, texts, uuids } from './arrays.ts';
 import { workOf } from './work.ts';
 
 /** As many as `commitValues` gives. */
-export const COMMIT_PARAMETERS = 40;
+export const COMMIT_PARAMETERS = 47;
 
 const EXPECTS_NOTHING = 1;
 const KNOWN_BY_ID = 2;
 
-/** The parameters, in their order. */
+/** The parameters, in their order. What no unit has is `null`. */
 export function commitValues(units: readonly Unit[]): (Buffer | string | null)[] {
   const streams: StreamKey[] = [];
   const streamNumbers = new Map<string, number>();
@@ -31,62 +32,67 @@ export function commitValues(units: readonly Unit[]): (Buffer | string | null)[]
   const firstUnits = new Map<string, number>();
   const firstKeys = new Map<string, number>();
 
+  const unitPages: number[] = [];
   const kinds: number[] = [];
   const same: number[] = [];
+  const appends: number[] = [0];
+  const outcomes: number[] = [0];
+  const expectations: number[] = [0];
+  const snapshots: number[] = [0];
+  const appendStreams: number[] = [];
   const expected: number[] = [];
-  const expectedStreams: number[] = [];
-  const expectedPages: number[] = [];
-  const pageUnits: Uint8Array[] = [];
-  const created: number[] = [];
-  const occurred: (number | undefined)[] = [];
+  const appendPages: number[] = [];
   const correlationIds: string[] = [];
   const correlationSlices: number[] = [];
-  const types: string[] = [];
-  const origins: (string | undefined)[] = [];
-  const metadata: (string | undefined)[] = [];
-  const payloads: Uint8Array[] = [];
+  const pages: EventPage[] = [];
+  const pageUnits: number[] = [];
+  const pageAppends: number[] = [];
+  const unitOffsets: number[] = [];
+  const appendOffsets: number[] = [];
+  const stored: Outcome[] = [];
+  const outcomeUnits: number[] = [];
   const keyFirsts: number[] = [];
-  const outcomes = units.flatMap((unit) => unit.outcomes);
-  const snapshots = units.flatMap((unit) => unit.snapshots);
+  const others: { stream: StreamKey; expect: Expectation }[] = [];
+  const taken: { stream: StreamKey; snapshot: Snapshot }[] = [];
 
-  let outcomeNumber = 0;
-  for (let i = 0; i < units.length; i++) {
-    const unit = units[i]!;
+  for (const unit of units) {
+    const number = kinds.push(kindOf(unit));
     const id = hex(unit.unitId);
     same.push(firstUnits.get(id) ?? 0);
-    firstUnits.set(id, i + 1);
-    kinds.push(kindOf(unit));
-    for (const { stream, correlationId, expect, pages } of unit.appends) {
-      expected.push(expectedNumber(expect));
-      expectedStreams.push(numberOf(stream));
-      expectedPages.push(pages.length);
-      const slice = correlationSlice(stream.tenant, correlationId);
-      for (const page of pages) {
-        pageUnits.push(unit.unitId);
-        created.push(toMicros(page.createdAt!));
-        occurred.push(page.occurredAt && toMicros(page.occurredAt));
-        correlationIds.push(correlationId);
-        correlationSlices.push(slice);
-        types.push(page.event!.typeUrl);
-        origins.push(page.origin && originJson(page.origin));
-        metadata.push(metadataJson(page.metadata) || undefined);
-        payloads.push(page.event!.value);
+    firstUnits.set(id, number);
+    let unitOffset = 0;
+    for (const append of unit.appends) {
+      const appendNumber = appendStreams.push(numberOf(append.stream));
+      expected.push(expectedNumber(append.expect));
+      appendPages.push(append.pages.length);
+      correlationIds.push(append.correlationId);
+      correlationSlices.push(correlationSlice(append.stream.tenant, append.correlationId));
+      for (let i = 0; i < append.pages.length; i++) {
+        pages.push(append.pages[i]!);
+        pageUnits.push(number);
+        pageAppends.push(appendNumber);
+        unitOffsets.push(unitOffset++);
+        appendOffsets.push(i);
       }
     }
-    for (const { stream, expect } of unit.expectations) {
-      expected.push(expectedNumber(expect));
-      expectedStreams.push(numberOf(stream));
-      expectedPages.push(0);
-    }
-    for (const { tenant, kind, key } of unit.outcomes) {
-      outcomeNumber++;
-      const text = `${tenant}\0${kind}\0${key}`;
+    for (const outcome of unit.outcomes) {
+      const outcomeNumber = stored.push(outcome);
+      outcomeUnits.push(number);
+      const text = `${outcome.tenant}\0${outcome.kind}\0${outcome.key}`;
       const first = firstKeys.get(text) ?? outcomeNumber;
       firstKeys.set(text, first);
       keyFirsts.push(first);
     }
+    others.push(...unit.expectations);
+    taken.push(...unit.snapshots);
+    unitPages.push(unitOffset);
+    appends.push(appendStreams.length);
+    outcomes.push(stored.length);
+    expectations.push(others.length);
+    snapshots.push(taken.length);
   }
-  const snapshotStreams = snapshots.map(({ stream }) => numberOf(stream));
+  const otherStreams = others.map(({ stream }) => numberOf(stream));
+  const snapshotStreams = taken.map(({ stream }) => numberOf(stream));
   const work = workOf(units);
 
   return [
@@ -95,38 +101,45 @@ export function commitValues(units: readonly Unit[]): (Buffer | string | null)[]
     byteas(streams.map(({ root }) => root)),
     int2s(streams.map(streamSlice)),
     uuids(units.map(({ unitId }) => unitId)),
-    int2s(kinds),
-    int4s(same),
-    int4s(units.map(({ appends }) => appends.length)),
-    int4s(units.map(({ expectations }) => expectations.length)),
-    int4s(units.map(({ outcomes }) => outcomes.length)),
-    int4s(units.map(({ snapshots }) => snapshots.length)),
+    int4s(unitPages),
+    int4s(appends),
+    kinds.some(Boolean) ? int2s(kinds) : null,
+    same.some(Boolean) ? int4s(same) : null,
+    int4s(appendStreams),
     int8s(expected),
-    int4s(expectedStreams),
-    int4s(expectedPages),
-    uuids(pageUnits),
-    int8s(created),
-    int8s(occurred),
+    int4s(appendPages),
     texts(correlationIds),
     int2s(correlationSlices),
-    texts(types),
-    texts(origins),
-    texts(metadata),
-    byteas(payloads),
-    texts(outcomes.map(({ tenant }) => tenant)),
-    texts(outcomes.map(({ kind }) => kind)),
-    texts(outcomes.map(({ key }) => key)),
-    int4s(keyFirsts),
-    byteas(outcomes.map(({ hash }) => hash)),
-    byteas(outcomes.map(({ body }) => body)),
-    int8s(outcomes.map(({ expiresAtMicros }) => expiresAtMicros)),
-    texts(outcomes.map(({ correlationId }) => correlationId)),
+    int4s(pageUnits),
+    int4s(pageAppends),
+    unitOffsets.some(Boolean) ? int4s(unitOffsets) : null,
+    appendOffsets.some(Boolean) ? int4s(appendOffsets) : null,
+    int8s(pages.map(({ createdAt }) => toMicros(createdAt!))),
+    int8s(pages.map(({ occurredAt }) => occurredAt && toMicros(occurredAt))),
+    texts(pages.map(({ event }) => event!.typeUrl)),
+    texts(pages.map(({ origin }) => origin && originJson(origin))),
+    texts(pages.map(({ metadata }) => metadataJson(metadata) || undefined)),
+    byteas(pages.map(({ event }) => event!.value)),
+    stored.length > 0 ? int4s(outcomes) : null,
+    int4s(outcomeUnits),
+    texts(stored.map(({ tenant }) => tenant)),
+    texts(stored.map(({ kind }) => kind)),
+    texts(stored.map(({ key }) => key)),
+    firstKeys.size < stored.length ? int4s(keyFirsts) : null,
+    byteas(stored.map(({ hash }) => hash)),
+    byteas(stored.map(({ body }) => body)),
+    int8s(stored.map(({ expiresAtMicros }) => expiresAtMicros)),
+    texts(stored.map(({ correlationId }) => correlationId)),
+    others.length > 0 ? int4s(expectations) : null,
+    int4s(otherStreams),
+    int8s(others.map(({ expect }) => expectedNumber(expect))),
+    taken.length > 0 ? int4s(snapshots) : null,
     int4s(snapshotStreams),
-    int8s(snapshots.map(({ snapshot }) => snapshot.schemaVersion)),
-    int8s(snapshots.map(({ snapshot }) => snapshot.sequence)),
-    int2s(snapshots.map(({ snapshot }) => snapshot.retention)),
-    texts(snapshots.map(({ snapshot }) => snapshot.state!.typeUrl)),
-    byteas(snapshots.map(({ snapshot }) => snapshot.state!.value)),
+    int8s(taken.map(({ snapshot }) => snapshot.schemaVersion)),
+    int8s(taken.map(({ snapshot }) => snapshot.sequence)),
+    int2s(taken.map(({ snapshot }) => snapshot.retention)),
+    texts(taken.map(({ snapshot }) => snapshot.state!.typeUrl)),
+    byteas(taken.map(({ snapshot }) => snapshot.state!.value)),
     work === undefined ? null : work.locks,
     work === undefined ? null : texts(work.documents),
     work === undefined ? null : byteas(work.bytes),
@@ -139,27 +152,33 @@ export type Answer =
   /** At this index of the unit's outcomes. */
   | { kind: 'duplicate'; index: number };
 
-/** `answers` and `fences` as `commit_units` gives them. */
-export function readAnswers(units: readonly Unit[], answers: readonly number[], fences: readonly string[]): Answer[] {
+/** What `commit_units` gives, in its order; what has nothing in it is `null`. */
+export type CommitRow = [
+  places: readonly number[],
+  sequences: readonly number[] | null,
+  refusals: readonly number[] | null,
+  fences: readonly string[] | null,
+];
+
+export function readAnswers(units: readonly Unit[], [places, sequences, refusals, fences]: CommitRow): Answer[] {
+  let append = 0;
   let at = 0;
   let fence = 0;
-  return units.map((unit): Answer => {
-    switch (answers[at++]) {
-      case 0: {
-        const position = answers[at++]!;
-        const sequences = answers.slice(at, at + unit.appends.length);
-        at += unit.appends.length;
-        return { kind: 'committed', position, sequences };
-      }
+  return units.map((unit, i): Answer => {
+    const first = append;
+    append += unit.appends.length;
+    const position = places[i]!;
+    if (position >= 0) return { kind: 'committed', position, sequences: sequences?.slice(first, append) ?? [] };
+    switch (refusals![at++]) {
       case 1: {
-        const index = answers[at++]!;
+        const index = refusals![at++]!;
         const failed = unit.appends[index] ?? unit.expectations[index - unit.appends.length]!;
-        return { kind: 'conflict', stream: failed.stream, expected: failed.expect, actual: answers[at++]! };
+        return { kind: 'conflict', stream: failed.stream, expected: failed.expect, actual: refusals![at++]! };
       }
       case 2:
-        return { kind: 'duplicate', index: answers[at++]! };
+        return { kind: 'duplicate', index: refusals![at++]! };
       default:
-        return { kind: 'fenced', what: fences[fence++]! };
+        return { kind: 'fenced', what: fences![fence++]! };
     }
   });
 }
@@ -175,10 +194,10 @@ function expectedNumber(expect: Expectation): number {
     case 'exactly':
       return expect.nextSequence;
     case 'no-stream':
-      return -1;
+      return 0;
     case 'exists':
-      return -2;
+      return -1;
     case 'any':
-      return -3;
+      return -2;
   }
 }

@@ -22,7 +22,7 @@ import type {
   UnitResult,
 } from '../../store.ts';
 import { checkUnit } from '../unit-rules.ts';
-import { type Answer, commitValues, readAnswers } from './commit.ts';
+import { type Answer, type CommitRow, commitValues, readAnswers } from './commit.ts';
 import { Connection, type ConnectOptions } from './connect.ts';
 import { type DeliverySql, deliverySql } from './delivery/statements.ts';
 import { PostgresDelivery } from './delivery/store.ts';
@@ -169,8 +169,8 @@ class PostgresStore extends PostgresDelivery implements Store {
     const lane = appending ? this.#committer : this.#worker;
     const values = commitValues(units);
     const answers = await this.#write(lane, async (connection) => {
-      const [row] = await connection.query<[number[], string[]]>({ name: 'commit', text: this.#sql.commit, values });
-      const answers = readAnswers(units, ...row!);
+      const [row] = await connection.query<CommitRow>({ name: 'commit', text: this.#sql.commit, values });
+      const answers = readAnswers(units, row!);
       if (this.#partitionEvents > 0) await this.#keepPartitions(connection, answers);
       return answers;
     });

@@ -44,7 +44,7 @@ export function logSql(schema: string) {
         ORDER BY e.position ${limit}) v
       WHERE v.before <= $3 ORDER BY v.position) w ON true`;
   return {
-    commit: `SELECT answers, fences FROM ${s}.commit_units(${Array.from({ length: COMMIT_PARAMETERS }, (_, i) => `$${i + 1}`)})`,
+    commit: `SELECT places, sequences, refusals, fences FROM ${s}.commit_units(${Array.from({ length: COMMIT_PARAMETERS }, (_, i) => `$${i + 1}`)})`,
     head: `SELECT l.log_id::text, l.incarnation::text, coalesce(e.position, 0), e.unit_id FROM ${s}.log l
       LEFT JOIN LATERAL (SELECT position, unit_id FROM ${s}.events ORDER BY position DESC LIMIT 1) e ON true`,
     recognise: `SELECT log_id::text, incarnation::text FROM ${s}.recognise_log()`,

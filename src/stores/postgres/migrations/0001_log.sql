@@ -27,8 +27,8 @@ CREATE TABLE streams (
   domain text COLLATE "C" NOT NULL,
   root   bytea NOT NULL,
   slice  smallint NOT NULL,
-  -- The first position of the partition in which its last event lies; 0 when the log is one table. Whoever looks for the last event names
-  -- this as the only bound: of two bounds PostgreSQL thinks that they leave next to nothing, and reads everything between them.
+  -- The first position of the partition in which its last event lies, or of one before; 0 when the log is one table. Whoever looks for the
+  -- last event names this as the only bound: of two bounds PostgreSQL thinks that they leave next to nothing, and reads everything between them.
   since  bigint NOT NULL
 ) WITH (fillfactor = 90);
 
@@ -173,7 +173,7 @@ DECLARE
   here text := log_place();
 BEGIN
   IF (SELECT place FROM log) <> here THEN
-    PERFORM pg_advisory_xact_lock(hashtextextended('daybook log ' || log_id, 0)) FROM log;
+    PERFORM pg_advisory_xact_lock(hashtext('daybook log'), 'log'::regclass::oid::integer);
     UPDATE log SET incarnation = CASE place WHEN '' THEN incarnation ELSE gen_random_uuid() END, place = here
       WHERE place <> here;
   END IF;

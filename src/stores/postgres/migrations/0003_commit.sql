@@ -241,315 +241,298 @@ BEGIN
 END
 $$;
 
--- The answer is one row. answers holds for each unit, one after the other: 0, its position and the sequence of each of its appends, when
--- it is committed; 1, the number of the expectation and the stream's next sequence, when it conflicts; 2 and the number of the outcome, when
--- that is known from another unit; 3, when it is fenced, for what the next of fences says.
+-- places: the position of each unit; sequences: that of the first page of each append. A place of -1 is one that is not committed, for what
+-- the next numbers of refusals say: 1, the number of the expectation and the stream's next sequence, when it conflicts; 2 and the number of
+-- the outcome, when that is known from another unit; 3, when it is fenced, for what the next of fences says.
+CREATE TYPE commit_answer AS (places bigint[], sequences bigint[], refusals bigint[], fences text[]);
+
+-- Arrays of one kind of thing go together, and name others by their number, from 1. Element u + 1 of p_appends, p_outcomes, p_expectations
+-- and p_snapshots says how many of those the first u units have. What no unit of the batch has is NULL, so that it costs nothing.
+-- Streams stand once; p_key_firsts says which outcome is the first of the batch with the same key, when some is not. p_expected is the next
+-- sequence, or -1 exists, -2 any. Of the units: p_same names an earlier unit of the batch with the same id (or 0), p_kinds is 1 for one that
+-- expects nothing of the streams it writes, 2 for one that is known by its id alone, else 0. Of the pages, how many of their unit and of their
+-- append come before: p_unit_offsets, p_append_offsets.
 --
--- Arrays of one kind of thing go together, and name others by their number, from 1. Streams stand once; p_key_firsts says which outcome is
--- the first of the batch with the same key. Of the units:
--- p_same names an earlier unit of the batch with the same id (or 0), p_kinds is 1 for one that expects nothing of the streams it writes, 2
--- for one that is known by its id alone, else 0. p_expected is the next sequence, or -1 no stream, -2 exists, -3 any.
+-- PostgreSQL sets up every expression of a function anew in each transaction, and that takes longer than to evaluate it once. So there are
+-- few of them on the way of a plain unit, and what others need stands behind one question. A statement is set up anew as well, a join or a set
+-- for each array more than anything: so elements of arrays are taken by their number.
 CREATE FUNCTION commit_units(
   p_tenants text[], p_domains text[], p_roots bytea[], p_slices smallint[],
-  p_units uuid[], p_kinds smallint[], p_same integer[], p_unit_appends integer[], p_unit_expectations integer[],
-  p_unit_outcomes integer[], p_unit_snapshots integer[],
-  p_expected bigint[], p_expected_streams integer[], p_expected_pages integer[],
-  p_page_units uuid[], p_created bigint[], p_occurred bigint[], p_correlation_ids text[], p_correlation_slices smallint[],
-  p_types text[], p_origins text[], p_metadata text[], p_payloads bytea[],
-  p_key_tenants text[], p_key_kinds text[], p_keys text[], p_key_firsts integer[], p_outcome_hashes bytea[], p_outcome_bodies bytea[], p_outcome_expiries bigint[],
-  p_outcome_correlations text[],
-  p_snapshot_streams integer[], p_snapshot_versions bigint[], p_snapshot_sequences bigint[], p_snapshot_retentions smallint[],
-  p_snapshot_types text[], p_snapshot_states bytea[],
+  p_units uuid[], p_unit_pages integer[], p_appends integer[], p_kinds smallint[], p_same integer[],
+  p_streams integer[], p_expected bigint[], p_append_pages integer[], p_correlation_ids text[], p_correlation_slices smallint[],
+  p_page_units integer[], p_page_appends integer[], p_unit_offsets integer[], p_append_offsets integer[], p_created bigint[],
+  p_occurred bigint[], p_types text[], p_origins text[], p_metadata text[], p_payloads bytea[],
+  p_outcomes integer[], p_outcome_units integer[], p_key_tenants text[], p_key_kinds text[], p_keys text[], p_key_firsts integer[],
+  p_outcome_hashes bytea[], p_outcome_bodies bytea[], p_outcome_expiries bigint[], p_outcome_correlations text[],
+  p_expectations integer[], p_other_streams integer[], p_other_expected bigint[],
+  p_snapshots integer[], p_snapshot_streams integer[], p_snapshot_versions bigint[], p_snapshot_sequences bigint[],
+  p_snapshot_retentions smallint[], p_snapshot_types text[], p_snapshot_states bytea[],
   p_locks json, p_work text[], p_bytes bytea[]
-) RETURNS TABLE (answers bigint[], fences text[]) LANGUAGE plpgsql AS $$
+) RETURNS commit_answer LANGUAGE plpgsql AS $$
 DECLARE
-  COMMITTED  CONSTANT integer := 0;
-  CONFLICT   CONSTANT integer := 1;
-  DUPLICATE  CONSTANT integer := 2;
-  FENCED     CONSTANT integer := 3;
-  -- Committed the first time that it came.
-  REPEATED   CONSTANT integer := 4;
-  -- The same, in this very batch.
-  TWICE      CONSTANT integer := 5;
-  -- Nothing speaks against it.
-  WRITE      CONSTANT integer := 6;
-  has_work boolean := p_work IS NOT NULL;
+  places bigint[];
+  sequences bigint[];
+  refusals bigint[];
+  fences text[];
+  -- Whether a unit of the batch is more than appends that expect something, and outcomes that are new.
+  odd boolean;
   size bigint;
   last bigint;
   old_last bigint;
-  -- Of streams.
-  ids bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_tenants)]);
-  nexts bigint[] := array_fill(0::bigint, ARRAY[cardinality(p_tenants)]);
-  fresh boolean[] := array_fill(true, ARRAY[cardinality(p_tenants)]);
-  sinces bigint[] := array_fill(0::bigint, ARRAY[cardinality(p_tenants)]);
-  -- Whether the row of the stream is to be written.
-  moved boolean[] := array_fill(false, ARRAY[cardinality(p_tenants)]);
-  -- Of pages; NULL for those of units that are left out.
-  positions bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_page_units)]);
-  sequences bigint[] := positions;
-  stream_ids bigint[] := positions;
-  -- Of keys, at the first outcome that carries each: which unit stored it, and where.
-  key_units uuid[] := array_fill(NULL::uuid, ARRAY[cardinality(p_keys)]);
-  key_positions bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_keys)]);
-  -- Of outcomes; NULL for those that are left out.
-  outcome_positions bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_keys)]);
-  outcome_units uuid[] := array_fill(NULL::uuid, ARRAY[cardinality(p_keys)]);
-  -- Of units: where their answer begins.
-  starts integer[] := array_fill(0, ARRAY[cardinality(p_units)]);
-  -- How many expectations, pages, outcomes and snapshots belong to earlier units.
-  e integer := 0;
-  g integer := 0;
-  o integer := 0;
-  s integer := 0;
+  -- Of streams; one that is not there has its number already.
+  ids bigint[];
+  nexts bigint[];
+  some_fresh boolean;
+  -- Of outcomes: which unit stored it, and where.
+  key_units uuid[];
+  key_positions bigint[];
+  some_known boolean;
+  -- Of units: true for those that are not written now.
+  left_out boolean[];
   unit uuid;
   document json;
-  verdict integer;
+  -- NULL as long as nothing speaks against it; repeated: committed the first time that it came; twice: the same, in this very batch.
+  verdict text;
   number integer;
   actual bigint;
-  expected bigint;
   at bigint;
   before bigint;
   what text;
   k integer;
-  n integer;
-  alone bigint := 0;
-  r record;
+  alone bigint;
+  -- The first position of the partition that the first event comes into; 0 when the log is one table.
+  part bigint;
 BEGIN
-  IF current_setting('transaction_isolation') <> 'read committed' THEN
-    RAISE EXCEPTION 'the isolation of transactions is %, not read committed', current_setting('transaction_isolation')
-      USING ERRCODE = 'DBK01';
-  END IF;
   -- Durable before acknowledged, whatever the role's default says.
-  IF current_setting('synchronous_commit') = 'off' THEN PERFORM set_config('synchronous_commit', 'on', true); END IF;
-  answers := '{}';
-  fences := '{}';
+  IF current_setting('transaction_isolation') <> 'read committed' OR current_setting('synchronous_commit') = 'off' THEN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+      RAISE EXCEPTION 'the isolation of transactions is %, not read committed', current_setting('transaction_isolation')
+        USING ERRCODE = 'DBK01';
+    END IF;
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
 
-  IF has_work THEN PERFORM lock_work(p_locks); END IF;
-  IF cardinality(p_page_units) > 0 THEN
-    PERFORM pg_advisory_xact_lock(hashtextextended('daybook log ' || log.log_id, 0)) FROM log;
-  END IF;
-  SELECT events.position INTO last FROM events ORDER BY events.position DESC LIMIT 1;
-  last := coalesce(last, 0);
-  old_last := last;
-  SELECT log.partition_events INTO size FROM log;
-  FOR r IN
-    SELECT w.n, h.id, h.since, v.sequence
-      FROM unnest(p_tenants, p_domains, p_roots) WITH ORDINALITY AS w(tenant, domain, root, n)
-      JOIN streams h ON h.tenant = w.tenant AND h.domain = w.domain AND h.root = w.root
-      CROSS JOIN LATERAL (SELECT x.sequence FROM events x
+  IF p_work IS NOT NULL THEN PERFORM lock_work(p_locks); END IF;
+  IF p_payloads IS NOT NULL THEN PERFORM pg_advisory_xact_lock(hashtext('daybook log'), 'log'::regclass::oid::integer); END IF;
+  SELECT coalesce((SELECT v.position FROM events v ORDER BY v.position DESC LIMIT 1), 0), (SELECT l.partition_events FROM log l),
+      array_agg(w.id), array_agg(w.next), bool_or(w.fresh)
+    INTO last, size, ids, nexts, some_fresh
+    FROM (SELECT coalesce(h.id, nextval('stream_ids')) AS id, coalesce(v.sequence + 1, 0) AS next, h.id IS NULL AS fresh
+      FROM unnest(p_roots) WITH ORDINALITY AS n(root, n)
+      LEFT JOIN streams h ON h.tenant = p_tenants[n.n] AND h.domain = p_domains[n.n] AND h.root = n.root
+      LEFT JOIN LATERAL (SELECT x.sequence FROM events x
         WHERE x.stream = h.id AND x.position >= h.since
-        ORDER BY x.sequence DESC LIMIT 1) v
-  LOOP
-    ids[r.n] := r.id;
-    nexts[r.n] := r.sequence + 1;
-    sinces[r.n] := r.since;
-    fresh[r.n] := false;
-  END LOOP;
-  IF cardinality(p_keys) > 0 THEN
-    FOR r IN
-      SELECT w.n, c.unit_id, c.position
-        FROM unnest(p_key_tenants, p_key_kinds, p_keys) WITH ORDINALITY AS w(tenant, kind, key, n)
-        JOIN outcomes c ON c.tenant = w.tenant AND c.kind = w.kind AND c.key = w.key
-    LOOP
-      key_units[r.n] := r.unit_id;
-      key_positions[r.n] := r.position;
-    END LOOP;
+        ORDER BY x.sequence DESC LIMIT 1) v ON true
+      ORDER BY n.n) w;
+  old_last := last;
+  IF p_keys IS NOT NULL THEN
+    SELECT array_agg(w.unit_id), array_agg(w.position), count(w.position) > 0 INTO key_units, key_positions, some_known
+      FROM (SELECT o.unit_id, o.position
+        FROM unnest(p_keys) WITH ORDINALITY AS n(key, n)
+        LEFT JOIN outcomes o ON o.tenant = p_key_tenants[n.n] AND o.kind = p_key_kinds[n.n] AND o.key = n.key
+        ORDER BY n.n) w;
   END IF;
+  odd := coalesce(some_known, false) OR p_kinds IS NOT NULL OR p_same IS NOT NULL OR p_key_firsts IS NOT NULL OR p_expectations IS NOT NULL
+    OR p_snapshots IS NOT NULL OR p_work IS NOT NULL;
+  -- For now; none has another length.
+  sequences := p_expected;
 
   FOR u IN 1 .. cardinality(p_units) LOOP
-    unit := p_units[u];
-    verdict := WRITE;
-    document := NULL;
-    starts[u] := cardinality(answers) + 1;
     <<checks>>
     BEGIN
-      IF p_same[u] > 0 THEN
-        n := starts[p_same[u]];
-        IF answers[n] = COMMITTED AND (p_kinds[u] = 2 OR p_unit_appends[u] > 0 OR p_unit_outcomes[u] > 0) THEN
-          verdict := TWICE;
-          EXIT checks;
-        END IF;
-      END IF;
-      FOR i IN o + 1 .. o + p_unit_outcomes[u] LOOP
-        k := p_key_firsts[i];
-        CONTINUE WHEN key_units[k] IS NULL;
-        IF key_units[k] = unit THEN
-          verdict := REPEATED;
-          at := key_positions[k];
-        ELSE
-          verdict := DUPLICATE;
-          number := i - o - 1;
-        END IF;
-        EXIT checks;
-      END LOOP;
-      IF has_work AND p_work[u] IS NOT NULL THEN
+      IF odd THEN
+        unit := p_units[u];
         document := p_work[u]::json;
-        IF p_kinds[u] = 2 THEN
-          SELECT w.position INTO at FROM work_units w WHERE w.unit_id = unit;
-          IF FOUND THEN
-            verdict := REPEATED;
+        IF p_same[u] > 0 THEN
+          IF places[p_same[u]] >= 0
+            AND (p_kinds[u] = 2 OR p_appends[u + 1] > p_appends[u] OR p_outcomes[u + 1] > p_outcomes[u]) THEN
+            verdict := 'twice';
             EXIT checks;
           END IF;
         END IF;
-        what := fenced_by(document);
-        IF what IS NOT NULL THEN
-          verdict := FENCED;
-          EXIT checks;
+        IF p_keys IS NOT NULL THEN
+          FOR i IN p_outcomes[u] + 1 .. p_outcomes[u + 1] LOOP
+            k := coalesce(p_key_firsts[i], i);
+            CONTINUE WHEN key_units[k] IS NULL;
+            IF key_units[k] = unit THEN
+              verdict := 'repeated';
+              at := key_positions[k];
+            ELSE
+              verdict := 'duplicate';
+              number := i - p_outcomes[u] - 1;
+            END IF;
+            EXIT checks;
+          END LOOP;
+        END IF;
+        IF p_kinds[u] > 0 THEN
+          IF p_kinds[u] = 1 THEN
+            SELECT w.position INTO at FROM units w WHERE w.unit_id = unit;
+          ELSE
+            SELECT w.position INTO at FROM work_units w WHERE w.unit_id = unit;
+          END IF;
+          IF FOUND THEN
+            verdict := 'repeated';
+            EXIT checks;
+          END IF;
+        END IF;
+        IF document IS NOT NULL THEN
+          what := fenced_by(document);
+          IF what IS NOT NULL THEN
+            verdict := 'fenced';
+            EXIT checks;
+          END IF;
         END IF;
       END IF;
-      FOR i IN e + 1 .. e + p_unit_appends[u] + p_unit_expectations[u] LOOP
-        actual := nexts[p_expected_streams[i]];
-        expected := p_expected[i];
-        IF actual <> expected AND (expected >= 0 OR (expected = -1 AND actual <> 0) OR (expected = -2 AND actual = 0)) THEN
-          verdict := CONFLICT;
-          number := i - e - 1;
+      FOR i IN p_appends[u] + 1 .. p_appends[u + 1] LOOP
+        CONTINUE WHEN nexts[p_streams[i]] = p_expected[i];
+        actual := nexts[p_streams[i]];
+        IF p_expected[i] >= 0 OR (p_expected[i] = -1 AND actual = 0) THEN
+          verdict := 'conflict';
+          number := i - p_appends[u] - 1;
           EXIT checks;
         END IF;
       END LOOP;
+      IF odd AND p_expectations IS NOT NULL THEN
+        FOR i IN p_expectations[u] + 1 .. p_expectations[u + 1] LOOP
+          actual := nexts[p_other_streams[i]];
+          IF actual <> p_other_expected[i] AND (p_other_expected[i] >= 0 OR (p_other_expected[i] = -1 AND actual = 0)) THEN
+            verdict := 'conflict';
+            number := p_appends[u + 1] - p_appends[u] + i - p_expectations[u] - 1;
+            EXIT checks;
+          END IF;
+        END LOOP;
+      END IF;
     END;
 
-    -- Is this very unit in the log?
-    IF p_kinds[u] = 1 THEN
-      IF verdict IN (CONFLICT, FENCED, WRITE) THEN
-        SELECT w.position INTO at FROM units w WHERE w.unit_id = unit;
-        IF FOUND THEN verdict := REPEATED; END IF;
+    IF verdict IS NULL THEN
+      -- That of its first event, or the log's end.
+      places[u] := last + least(p_unit_pages[u], 1);
+      last := last + p_unit_pages[u];
+      FOR i IN p_appends[u] + 1 .. p_appends[u + 1] LOOP
+        sequences[i] := nexts[p_streams[i]];
+        nexts[p_streams[i]] := sequences[i] + p_append_pages[i];
+      END LOOP;
+      CONTINUE WHEN NOT odd;
+      at := places[u];
+      IF p_kinds[u] = 1 THEN INSERT INTO units VALUES (unit, at); END IF;
+      IF p_snapshots IS NOT NULL THEN
+        FOR i IN p_snapshots[u] + 1 .. p_snapshots[u + 1] LOOP
+          k := p_snapshot_streams[i];
+          IF p_snapshot_sequences[i] >= nexts[k] THEN
+            RAISE EXCEPTION 'a snapshot lies beyond the end of its stream' USING ERRCODE = 'DBK03';
+          END IF;
+          INSERT INTO snapshots AS x (stream, schema_version, sequence, retention, type_url, state)
+            VALUES (ids[k], p_snapshot_versions[i], p_snapshot_sequences[i], p_snapshot_retentions[i], p_snapshot_types[i],
+              p_snapshot_states[i])
+            ON CONFLICT (stream, schema_version, sequence) DO UPDATE
+            SET retention = greatest(x.retention, excluded.retention), type_url = excluded.type_url, state = excluded.state;
+          DELETE FROM snapshots x
+            WHERE x.stream = ids[k] AND x.schema_version = p_snapshot_versions[i] AND x.retention = 0 AND x.sequence <
+              (SELECT max(y.sequence) FROM snapshots y WHERE y.stream = ids[k] AND y.schema_version = p_snapshot_versions[i]);
+        END LOOP;
       END IF;
-    ELSIF verdict IN (CONFLICT, FENCED) THEN
+      IF p_key_firsts IS NOT NULL THEN
+        FOR i IN p_outcomes[u] + 1 .. p_outcomes[u + 1] LOOP
+          k := p_key_firsts[i];
+          IF key_units[k] IS NOT NULL THEN
+            RAISE EXCEPTION 'a unit carries the same outcome key twice' USING ERRCODE = 'DBK02';
+          END IF;
+          key_units[k] := unit;
+          key_positions[k] := at;
+        END LOOP;
+      END IF;
+      IF document IS NOT NULL THEN PERFORM write_work(document, p_bytes); END IF;
+      IF p_kinds[u] = 2 THEN
+        INSERT INTO work_units (unit_id, position) VALUES (unit, at) RETURNING id INTO alone;
+        -- Now and then: what nobody will send again. Numbers of transactions that failed are missing, so twice as many are kept as are promised.
+        IF alone % 1024 = 0 AND alone > 131072 THEN
+          DELETE FROM work_units w WHERE w.id IN
+            (SELECT v.id FROM work_units v WHERE v.id <= alone - 131072 FOR UPDATE SKIP LOCKED);
+        END IF;
+      END IF;
+      CONTINUE;
+    END IF;
+
+    left_out[u] := true;
+    places[u] := -1;
+    -- Is this very unit in the log? Those that expect nothing were looked for above.
+    IF verdict IN ('conflict', 'fenced') AND p_kinds[u] IS DISTINCT FROM 1 THEN
       before := 0;
-      FOR i IN e + 1 .. e + p_unit_appends[u] LOOP
-        IF p_expected[i] >= -1 AND ids[p_expected_streams[i]] IS NOT NULL THEN
+      FOR i IN p_appends[u] + 1 .. p_appends[u + 1] LOOP
+        IF p_expected[i] >= 0 THEN
           SELECT v.position - before INTO at FROM events v
-            WHERE v.stream = ids[p_expected_streams[i]] AND v.sequence = greatest(p_expected[i], 0) AND v.unit_id = unit;
+            WHERE v.stream = ids[p_streams[i]] AND v.sequence = p_expected[i] AND v.unit_id = p_units[u];
           IF FOUND THEN
-            verdict := REPEATED;
+            verdict := 'repeated';
             EXIT;
           END IF;
         END IF;
-        before := before + p_expected_pages[i];
+        before := before + p_append_pages[i];
       END LOOP;
     END IF;
-
-    IF verdict = WRITE THEN
-      at := CASE p_unit_appends[u] WHEN 0 THEN last ELSE last + 1 END;
-      answers := array_append(array_append(answers, COMMITTED::bigint), at);
-      n := g;
-      FOR i IN e + 1 .. e + p_unit_appends[u] LOOP
-        k := p_expected_streams[i];
-        IF ids[k] IS NULL THEN ids[k] := nextval('stream_ids'); END IF;
-        actual := nexts[k];
-        answers := array_append(answers, actual);
-        FOR j IN 1 .. p_expected_pages[i] LOOP
-          n := n + 1;
-          last := last + 1;
-          positions[n] := last;
-          stream_ids[n] := ids[k];
-          sequences[n] := actual;
-          actual := actual + 1;
+    CASE verdict
+      WHEN 'twice' THEN
+        places[u] := places[p_same[u]];
+        FOR i IN 1 .. p_appends[u + 1] - p_appends[u] LOOP
+          sequences[p_appends[u] + i] := sequences[p_appends[p_same[u]] + i];
         END LOOP;
-        nexts[k] := actual;
-        IF size > 0 AND sinces[k] <> last / size * size THEN
-          sinces[k] := last / size * size;
-          moved[k] := true;
-        ELSIF fresh[k] THEN
-          moved[k] := true;
-        END IF;
-      END LOOP;
-      IF p_kinds[u] = 1 THEN INSERT INTO units VALUES (unit, at); END IF;
-      FOR i IN s + 1 .. s + p_unit_snapshots[u] LOOP
-        k := p_snapshot_streams[i];
-        IF p_snapshot_sequences[i] >= nexts[k] THEN
-          RAISE EXCEPTION 'a snapshot lies beyond the end of its stream' USING ERRCODE = 'DBK03';
-        END IF;
-        INSERT INTO snapshots AS x (stream, schema_version, sequence, retention, type_url, state)
-          VALUES (ids[k], p_snapshot_versions[i], p_snapshot_sequences[i], p_snapshot_retentions[i], p_snapshot_types[i],
-            p_snapshot_states[i])
-          ON CONFLICT (stream, schema_version, sequence) DO UPDATE
-          SET retention = greatest(x.retention, excluded.retention), type_url = excluded.type_url, state = excluded.state;
-        DELETE FROM snapshots x
-          WHERE x.stream = ids[k] AND x.schema_version = p_snapshot_versions[i] AND x.retention = 0 AND x.sequence <
-            (SELECT max(y.sequence) FROM snapshots y WHERE y.stream = ids[k] AND y.schema_version = p_snapshot_versions[i]);
-      END LOOP;
-      FOR i IN o + 1 .. o + p_unit_outcomes[u] LOOP
-        k := p_key_firsts[i];
-        IF key_units[k] IS NOT NULL THEN
-          RAISE EXCEPTION 'a unit carries the same outcome key twice' USING ERRCODE = 'DBK02';
-        END IF;
-        key_units[k] := unit;
-        key_positions[k] := at;
-        outcome_positions[i] := at;
-        outcome_units[i] := unit;
-      END LOOP;
-      IF document IS NOT NULL THEN PERFORM write_work(document, p_bytes); END IF;
-      IF p_kinds[u] = 2 THEN INSERT INTO work_units (unit_id, position) VALUES (unit, at) RETURNING id INTO alone; END IF;
-    ELSIF verdict = TWICE THEN
-      -- n is where the first one's answer begins.
-      answers := answers || answers[n : n + 1 + p_unit_appends[u]];
-    ELSIF verdict = REPEATED THEN
-      answers := array_append(array_append(answers, COMMITTED::bigint), at);
-      FOR i IN e + 1 .. e + p_unit_appends[u] LOOP
-        -- The events of a unit lie one behind the other.
-        SELECT v.sequence INTO STRICT actual FROM events v WHERE v.position = at;
-        answers := array_append(answers, actual);
-        at := at + p_expected_pages[i];
-      END LOOP;
-    ELSIF verdict = CONFLICT THEN
-      answers := array_append(array_append(array_append(answers, CONFLICT::bigint), number::bigint), actual);
-    ELSIF verdict = DUPLICATE THEN
-      answers := array_append(array_append(answers, DUPLICATE::bigint), number::bigint);
-    ELSE
-      answers := array_append(answers, FENCED::bigint);
-      fences := array_append(fences, what);
-    END IF;
-
-    FOR i IN e + 1 .. e + p_unit_appends[u] LOOP
-      g := g + p_expected_pages[i];
-    END LOOP;
-    e := e + p_unit_appends[u] + p_unit_expectations[u];
-    o := o + p_unit_outcomes[u];
-    s := s + p_unit_snapshots[u];
+      WHEN 'repeated' THEN
+        places[u] := at;
+        FOR i IN p_appends[u] + 1 .. p_appends[u + 1] LOOP
+          -- The events of a unit lie one behind the other.
+          SELECT v.sequence INTO STRICT actual FROM events v WHERE v.position = at;
+          sequences[i] := actual;
+          at := at + p_append_pages[i];
+        END LOOP;
+      WHEN 'conflict' THEN refusals := refusals || ARRAY[1, number, actual];
+      WHEN 'duplicate' THEN refusals := refusals || ARRAY[2::bigint, number];
+      ELSE
+        refusals := array_append(refusals, 3::bigint);
+        fences := array_append(fences, what);
+    END CASE;
+    verdict := NULL;
   END LOOP;
 
   IF last > old_last THEN
     INSERT INTO events (position, stream, sequence, created_at, occurred_at, unit_id, correlation_slice, correlation_id, type_url,
         origin, metadata, payload)
-      SELECT w.position, w.stream, w.sequence, w.created_at, w.occurred_at, w.unit_id, w.correlation_slice, w.correlation_id,
-          w.type_url, w.origin, w.metadata, w.payload
-        FROM unnest(positions, stream_ids, sequences, p_created, p_occurred, p_page_units, p_correlation_slices,
-            p_correlation_ids, p_types, p_origins, p_metadata, p_payloads)
-          AS w(position, stream, sequence, created_at, occurred_at, unit_id, correlation_slice, correlation_id, type_url,
-            origin, metadata, payload)
-        WHERE w.position IS NOT NULL;
-    INSERT INTO streams (id, tenant, domain, root, slice, since)
-      SELECT w.id, w.tenant, w.domain, w.root, w.slice, w.since
-        FROM unnest(ids, p_tenants, p_domains, p_roots, p_slices, sinces, fresh, moved)
-          AS w(id, tenant, domain, root, slice, since, fresh, moved)
-        WHERE w.fresh AND w.moved;
-    IF size > 0 THEN
-      UPDATE streams h SET since = w.since FROM unnest(ids, sinces, fresh, moved) AS w(id, since, fresh, moved)
-        WHERE h.id = w.id AND w.moved AND NOT w.fresh;
+      SELECT places[p_page_units[n]] + coalesce(p_unit_offsets[n], 0), ids[p_streams[p_page_appends[n]]],
+          sequences[p_page_appends[n]] + coalesce(p_append_offsets[n], 0), p_created[n], p_occurred[n], p_units[p_page_units[n]],
+          p_correlation_slices[p_page_appends[n]], p_correlation_ids[p_page_appends[n]], p_types[n], p_origins[n],
+          p_metadata[n], p_payloads[n]
+        FROM (SELECT generate_series(1, cardinality(p_payloads)) AS n) w
+        WHERE left_out[p_page_units[n]] IS NULL;
+    IF some_fresh OR size > 0 THEN
+      part := CASE WHEN size > 0 THEN (old_last + 1) / size * size ELSE 0 END;
+      -- A stream comes with its first event.
+      INSERT INTO streams (id, tenant, domain, root, slice, since)
+        SELECT ids[w.k], p_tenants[w.k], p_domains[w.k], p_roots[w.k], p_slices[w.k], part
+          FROM (SELECT p_streams[p_page_appends[n]] AS k
+            FROM generate_series(1, cardinality(p_payloads)) AS n
+            WHERE left_out[p_page_units[n]] IS NULL AND sequences[p_page_appends[n]] + coalesce(p_append_offsets[n], 0) = 0) w;
+      IF size > 0 THEN
+        UPDATE streams h SET since = part FROM generate_series(1, cardinality(p_payloads)) AS n
+          WHERE h.id = ids[p_streams[p_page_appends[n]]] AND h.since <> part AND left_out[p_page_units[n]] IS NULL;
+      END IF;
     END IF;
-    FOR n IN old_last / 1024 + 1 .. last / 1024 LOOP
-      INSERT INTO times
-        SELECT greatest(max(v.created_at), (SELECT max(t.latest) FROM times t)), n * 1024::bigint
-          FROM events v WHERE v.position > (n - 1) * 1024::bigint AND v.position <= n * 1024::bigint;
-    END LOOP;
+    IF last / 1024 > old_last / 1024 THEN
+      FOR n IN old_last / 1024 + 1 .. last / 1024 LOOP
+        INSERT INTO times
+          SELECT greatest(max(v.created_at), (SELECT max(t.latest) FROM times t)), n * 1024::bigint
+            FROM events v WHERE v.position > (n - 1) * 1024::bigint AND v.position <= n * 1024::bigint;
+      END LOOP;
+    END IF;
   END IF;
-  IF cardinality(p_keys) > 0 THEN
+  IF p_keys IS NOT NULL THEN
     -- In order, lest two transactions with the same keys wait for each other.
     INSERT INTO outcomes (tenant, kind, key, position, expires_at, unit_id, hash, body, correlation_id)
-      SELECT w.tenant, w.kind, w.key, w.position, w.expires_at, w.unit_id, w.hash, w.body, w.correlation_id
-        FROM unnest(p_key_tenants, p_key_kinds, p_keys, outcome_positions, p_outcome_expiries, outcome_units, p_outcome_hashes,
-            p_outcome_bodies, p_outcome_correlations)
-          AS w(tenant, kind, key, position, expires_at, unit_id, hash, body, correlation_id)
-        WHERE w.position IS NOT NULL
-        ORDER BY w.tenant, w.kind, w.key;
+      SELECT p_key_tenants[n], p_key_kinds[n], p_keys[n], places[p_outcome_units[n]], p_outcome_expiries[n],
+          p_units[p_outcome_units[n]], p_outcome_hashes[n], p_outcome_bodies[n], p_outcome_correlations[n]
+        FROM (SELECT generate_series(1, cardinality(p_keys)) AS n) w
+        WHERE left_out[p_outcome_units[n]] IS NULL
+        ORDER BY p_key_tenants[n] COLLATE "C", p_key_kinds[n] COLLATE "C", p_keys[n] COLLATE "C";
   END IF;
-  -- Now and then: what nobody will send again. Numbers of transactions that failed are missing, so twice as many are kept as are promised.
-  IF alone % 1024 = 0 AND alone > 131072 THEN
-    DELETE FROM work_units w WHERE w.id IN
-      (SELECT v.id FROM work_units v WHERE v.id <= alone - 131072 FOR UPDATE SKIP LOCKED);
-  END IF;
-  RETURN NEXT;
+  RETURN (places, sequences, refusals, fences)::commit_answer;
 END
 $$;
 
