@@ -6,7 +6,7 @@ import { any, command, newRoot, typeOf } from '../support/books.ts';
 import { deposits, Handled, isSettled, memory, NOTHING, parked, replay, rootOf, roots } from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
 import { seeded } from '../support/random.ts';
-import { TestReactor, World } from '../support/world.ts';
+import { DEFAULT_LIMITS, TestReactor, World } from '../support/world.ts';
 
 const seed = Number(process.env.DAYBOOK_TEST_SEED ?? Math.floor(Math.random() * 1e9));
 
@@ -251,5 +251,36 @@ describe('old events', () => {
     await replay(world, [row!]);
     await eventually('all is handled', () => isSettled(world, 'p'));
     assert.deepEqual([handled.faults, types], [[], ['DepositedV2', 'DepositedV2', 'DepositedV2']]);
+  });
+
+  test('that is far behind stores its cursors now and then, although somebody waits for it', async () => {
+    const random = seeded(seed);
+    const store = memory();
+    let moves: { to: number }[] = [];
+    const commit = store.commit.bind(store);
+    store.commit = (units) => {
+      moves.push(...units.flatMap(({ work }) => work?.cursors ?? []));
+      return commit(units);
+    };
+    await using world = await World.open({ store });
+    const all = roots(200);
+    await deposits(world, all, 100, random, { pages: 10 });
+    moves = [];
+    const { delivery } = world.engine;
+    // As whoever waits does, whenever something has moved.
+    delivery.onProgress(() => delivery.hurry());
+    const handler = async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      delivery.hurry();
+      return NOTHING;
+    };
+    const begunMs = performance.now();
+    world.add(new TestReactor('projector', 'late', handler, { partitions: 2 }));
+    await eventually('it is through', () => isSettled(world, 'late'));
+    const tenths = Math.ceil((performance.now() - begunMs) / 100);
+    // A partition stores every 100 ms, and when a quarter of its window is handled; 1,000 events from the end it hurries.
+    const most = 14_000 / (DEFAULT_LIMITS.partitionWindowEvents / 4) + 2 * (2 + tenths);
+    const far = moves.filter(({ to }) => to < 14_000).length;
+    assert.ok(far <= most, `${far} moves, and at most ${most} would do`);
   });
 });
