@@ -11,6 +11,8 @@ export interface Deliveries {
   onProgress(listener: () => void): () => void;
   /** Cursors that may move, move. */
   hurry(): void;
+  /** A host of it has attached, here or to another daemon: it is in the log, or will be in a moment. */
+  isHosted(subscription: string): boolean;
   /** `undefined`: not held here. */
   look(partition: PartitionKey): HeldPartition | undefined;
   storeClock(): number;
@@ -72,12 +74,14 @@ export class Round {
   async slowest(names: readonly string[], position: number): Promise<number> {
     const { store, delivery } = this.#parts;
     const wanted = (await this.definitions()).filter(({ name }) => names.length === 0 || names.includes(name));
-    const unknown = names.filter((name) => !wanted.some((definition) => definition.name === name));
+    const missing = names.filter((name) => !wanted.some((definition) => definition.name === name));
+    const unknown = missing.filter((name) => !delivery.isHosted(name));
     if (unknown.length > 0) {
       throw new DaybookError('INVALID_ARGUMENT', `subscriptions: this log has no subscription ${unknown.join(', ')}`, {
         metadata: { field: 'subscriptions' },
       });
     }
+    if (missing.length > 0) return 0;
     const cursors = await this.#allCursors();
     let slowest = Infinity;
     for (const { name, generation, partitions } of wanted) {

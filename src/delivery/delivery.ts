@@ -228,6 +228,12 @@ export class Delivery {
     return this.#options.instances.all;
   }
 
+  isHosted(subscription: string): boolean {
+    const { components, instances } = this.#options;
+    const here = components.reactors().some(({ declaration }) => declaration.name === subscription);
+    return here || instances.all.some((other) => other.components.some(({ name }) => name === subscription));
+  }
+
   /** Other daemons may want to look. */
   announce(topic: NewsTopic): void {
     this.#announcer.announce(topic);

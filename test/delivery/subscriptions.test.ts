@@ -283,4 +283,32 @@ describe('old events', () => {
     const far = moves.filter(({ to }) => to < 14_000).length;
     assert.ok(far <= most, `${far} moves, and at most ${most} would do`);
   });
+
+  test('can be waited for as soon as its host has attached; one that nobody knows cannot', async () => {
+    await using world = await World.open({ store: memory() });
+    const handled = new Handled();
+    const [root] = roots(1) as [Uint8Array];
+    const { position } = await world.deposit(root);
+    const wait = (name: string) =>
+      world.engine.waiting.passed({
+        subscriptions: [name],
+        position,
+        deadlineMs: performance.now() + 10_000,
+        signal: new AbortController().signal,
+      });
+    world.add(
+      new TestReactor('projector', 'new', ({ events }) => {
+        handled.note(events);
+        return NOTHING;
+      }),
+    );
+    assert.deepEqual(await world.store.listSubscriptions(), []);
+    assert.equal(await wait('new'), position);
+    assert.equal(handled.of(root), 1);
+    await assert.rejects(wait('other'), (error: DaybookError) => {
+      assert.equal(error.reason, 'INVALID_ARGUMENT');
+      assert.match(error.message, /this log has no subscription other/);
+      return true;
+    });
+  });
 });
