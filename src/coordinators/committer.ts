@@ -9,7 +9,7 @@ import { type EventBook, pageBytes, payloadBytes } from '../model/book.ts';
 import { type RetrySchedule, retryDelayMs } from '../model/retry.ts';
 import { type Runtime, sleep } from '../runtime.ts';
 import type { EventStore, Unit, UnitResult } from '../store.ts';
-import { own, ownPayload } from './own-bytes.ts';
+import { own, ownOrigin, ownPayload } from './own-bytes.ts';
 
 export interface CommitterLimits {
   groupCommitUnits: number;
@@ -180,6 +180,7 @@ function withBooks(unit: Unit, result: UnitResult): Committed {
       page.position = position++;
       page.unitId = unit.unitId;
       page.event = ownPayload(page.event!);
+      page.origin = page.origin && ownOrigin(page.origin);
     }
     const { stream, correlationId } = append;
     books.push({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Committer } from '../../src/coordinators/committer.ts';
-import type { EventBook } from '../../src/model/book.ts';
+import { type EventBook, NO_ORIGIN } from '../../src/model/book.ts';
 import type { EventStore, Unit } from '../../src/store.ts';
 import { openMemory } from '../../src/stores/memory.ts';
 import { manualRuntime, settle } from '../support/clock.ts';
@@ -113,11 +113,17 @@ test('what is committed does not keep the frames alive in which it came', async 
   const committer = new Committer(store, manualRuntime(), LIMITS, (books) => heard.push(...books));
   const stream = { ...freshStream(), root: frame.subarray(100, 116) };
   const event = { typeUrl: 'type.test/test.Happened', value: frame.subarray(200, 400) };
-  const { kind } = await committer.commit(unit({ appends: [append(stream, ANY, [{ ...page(), event }])] }));
+  const source = { root: { value: frame.subarray(500, 516) }, domain: 'other', correlationId: 'c', tenant: '' };
+  const origin = { ...NO_ORIGIN, component: 'saga', source };
+  const { kind } = await committer.commit(unit({ appends: [append(stream, ANY, [{ ...page(), event, origin }])] }));
   assert.equal(kind, 'committed');
   const [{ cover, pages }] = heard as [EventBook];
   assert.deepEqual(pages[0]!.event, { typeUrl: event.typeUrl, value: new Uint8Array(200).fill(7) });
-  for (const bytes of [cover!.root!.value, pages[0]!.event!.value]) {
+  assert.deepEqual(pages[0]!.origin, {
+    ...origin,
+    source: { ...source, root: { value: new Uint8Array(16).fill(7) } },
+  });
+  for (const bytes of [cover!.root!.value, pages[0]!.event!.value, pages[0]!.origin!.source!.root!.value]) {
     assert.ok(bytes.buffer.byteLength < 2000, `${bytes.length} bytes keep ${bytes.buffer.byteLength} alive`);
   }
 });
