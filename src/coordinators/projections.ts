@@ -109,15 +109,19 @@ export class ProjectionsCoordinator {
     caller: Caller,
   ): AsyncGenerator<Projection, void, void> {
     await this.#ready(reading, caller);
+    // Whoever has left costs a store that is busy nothing more: here and below.
+    if (caller.signal.aborted) return;
     const { tenant, projector } = reading;
     const known = new KnownRows();
     const bell = new Bell(caller.signal);
     const off = this.#parts.onProgress(() => bell.ring());
     try {
       let progress = await this.#progress(projector);
+      if (caller.signal.aborted) return;
       yield* this.#everything(reading, prefix, progress.generation, known, changesOnly);
       while (!caller.signal.aborted) {
         await bell.rung(this.#parts.runtime, POLL_MS);
+        if (caller.signal.aborted) return;
         const now = await this.#progress(projector);
         if (now.generation === progress.generation) {
           for await (const row of this.#changes({ tenant, projector }, progress, now)) {

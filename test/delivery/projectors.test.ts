@@ -115,3 +115,43 @@ describe('a projector that catches up', () => {
     );
   });
 });
+
+test('a watcher that leaves while the store is busy has nothing read for it any more', async () => {
+  const opened = store();
+  await using world = await World.open({
+    store: opened,
+    reactors: [new TestReactor('projector', 'summary', summing)],
+  });
+  const { position } = await world.deposit();
+  await eventually('the row is there', async () =>
+    (await opened.listCursors('summary')).every((cursor) => cursor.position === position),
+  );
+  const busy = Promise.withResolvers<void>();
+  let reads = 0;
+  const { activeGeneration, listProjections } = opened;
+  opened.activeGeneration = async (projector) => {
+    await busy.promise;
+    return activeGeneration.call(opened, projector);
+  };
+  opened.listProjections = (list) => {
+    reads++;
+    return listProjections.call(opened, list);
+  };
+  const watch = (signal: AbortSignal) => {
+    const reading = { tenant: '', projector: 'summary', consistencyToken: '' };
+    const options = { prefix: '', changesOnly: false };
+    return world.engine.projections.watch(reading, options, { deadlineMs: Infinity, signal });
+  };
+  const leaving = new AbortController();
+  const left = watch(leaving.signal).next();
+  const staying = new AbortController();
+  const stayed = watch(staying.signal);
+  const first = stayed.next();
+  leaving.abort();
+  busy.resolve();
+  assert.deepEqual(await left, { done: true, value: undefined });
+  assert.equal((await first).done, false);
+  assert.equal(reads, 1);
+  staying.abort();
+  await stayed.return();
+});
