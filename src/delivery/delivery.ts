@@ -81,8 +81,9 @@ export class Delivery {
   readonly #announcer: Announcer;
   readonly #lookout: Lookout;
   readonly #forwarded: Forwarded;
-  /** As others know it. */
-  #described = '';
+  /** What this daemon says of itself: with the newest heartbeat, and when others were last called to look. */
+  #told = Buffer.alloc(0);
+  #announced = Buffer.alloc(0);
   #beats = 0;
   #beatMs = -Infinity;
   #lookingAround: Promise<void> | undefined;
@@ -102,7 +103,10 @@ export class Delivery {
       leaseMs: limits.leaseMs,
       instance,
       log,
-      describe: () => describeInstance(this.#describe()),
+      describe: () => {
+        this.#told = describeInstance(this.#describe());
+        return this.#told;
+      },
       onHeartbeat: (rows) => this.#heartbeat(rows),
       onStore: (fault) => options.onStore(fault),
     });
@@ -305,9 +309,8 @@ export class Delivery {
     const due = !instances.alone && (this.#incomplete || ++this.#beats % BEATS === 0);
     if (changed || due) this.#kick();
     if (changed) this.#forwarded.kick();
-    const described = JSON.stringify({ ...this.#describe(), heartbeatAtMicros: 0 });
-    if (described !== this.#described) this.#announcer.announce('daemons');
-    this.#described = described;
+    if (!this.#told.equals(this.#announced)) this.#announcer.announce('daemons');
+    this.#announced = this.#told;
     // Leases may have been doubtful for a while.
     for (const subscription of this.#subscriptions.values()) subscription.pumpAll();
   }
@@ -479,14 +482,16 @@ export class Delivery {
     const { store } = this.#options;
     const newest = new Map<string, SubscriptionDefinition>();
     for (const definition of definitions) if (definition.kind === 'projector') newest.set(definition.name, definition);
-    if (newest.size === 0) return;
-    const activeOf = new Map(
-      (await store.activeGenerations()).map(({ projector, generation }) => [projector, generation]),
-    );
+    const olderThan = ({ name, generation }: SubscriptionDefinition) =>
+      definitions.filter((other) => other.name === name && other.generation < generation);
+    // The only generation is the one that readers get.
+    const several = [...newest.values()].some((next) => olderThan(next).length > 0);
+    const listed = several ? await store.activeGenerations() : [];
+    const activeOf = new Map(listed.map(({ projector, generation }) => [projector, generation]));
     for (const [name, next] of newest) {
-      const active = activeOf.get(name) ?? 0;
+      const over = olderThan(next);
+      const active = over.length === 0 ? next.generation : (activeOf.get(name) ?? 0);
       const running = this.#rebuilds.get(name);
-      const over = definitions.filter((other) => other.name === name && other.generation < next.generation);
       for (const { generation } of over) if (generation !== active) void this.#remove(name, generation);
       if (running !== undefined && running.generation !== next.generation) {
         running.stop();

@@ -50,6 +50,8 @@ export class Dispatcher {
   #looking = false;
   #again = false;
   #timer: Timer | undefined;
+  /** When it fires, by the monotonic clock. */
+  #wakesMs = Infinity;
   #stopped = false;
   #idle: (() => void)[] = [];
 
@@ -80,7 +82,6 @@ export class Dispatcher {
 
   async #look(): Promise<void> {
     this.#looking = true;
-    this.#timer?.cancel();
     try {
       while (this.#again && !this.#stopped && this.#source.mayDispatch()) {
         this.#again = false;
@@ -99,19 +100,31 @@ export class Dispatcher {
     const room = CONCURRENCY - this.#lanes.size;
     if (room <= 0) return;
     const rows = await this.#source.due(now, CONCURRENCY + this.#lanes.size + this.#waiting.size);
+    let begun = false;
     for (const row of rows) {
       if (this.#stopped || this.#lanes.size >= CONCURRENCY) return;
       const lane = laneOf(row);
-      if (!this.#lanes.has(lane) && !this.#waiting.has(lane)) void this.#send(row, lane);
+      if (this.#lanes.has(lane) || this.#waiting.has(lane)) continue;
+      begun = true;
+      void this.#send(row, lane);
     }
+    // When one of these is over, it is looked again: then is time to ask what comes later.
+    if (begun) return this.#wakeIn(LOOK_AGAIN_MS);
     const next = await this.#source.nextDue();
     if (next !== undefined && next > now) this.#wakeIn(Math.min(LOOK_AGAIN_MS, (next - now) / 1000));
   }
 
+  /** At the latest. */
   #wakeIn(delayMs: number): void {
-    if (this.#stopped) return;
+    const { runtime } = this.#parts;
+    const atMs = runtime.monotonicMs() + Math.max(1, delayMs);
+    if (this.#stopped || atMs >= this.#wakesMs) return;
     this.#timer?.cancel();
-    this.#timer = this.#parts.runtime.after(Math.max(1, delayMs), () => this.kick());
+    this.#wakesMs = atMs;
+    this.#timer = runtime.after(Math.max(1, delayMs), () => {
+      this.#wakesMs = Infinity;
+      this.kick();
+    });
   }
 
   async #send(row: OutboxRow, lane: string): Promise<void> {
@@ -156,8 +169,7 @@ export class Dispatcher {
     if (!(await this.#write(row, changed))) return;
     if (after.state === 'dead') return tellDead(this.#parts, row, error);
     this.#parts.log.warn({ ...aboutRow(row), attempts, err: error }, 'an output failed; trying again');
-    // Nobody else looks for when that is.
-    if (row.state === 'forwarded') this.#wakeIn(delayMs);
+    this.#wakeIn(delayMs);
   }
 
   #after(attempts: number) {

@@ -20,7 +20,7 @@ export interface InstanceBody {
   heartbeatAtMicros: number;
 }
 
-export function describeInstance(body: InstanceBody): Uint8Array {
+export function describeInstance(body: InstanceBody): Buffer<ArrayBuffer> {
   return Buffer.from(JSON.stringify(body));
 }
 

@@ -6,11 +6,15 @@ export interface StreamKey {
   root: Uint8Array;
 }
 
-/** Lower-case hexadecimal digits of bytes. */
+/** Lower-case hexadecimal digits of bytes. In one piece: added up from its digits, a text takes ten times the memory. */
 export function hex(bytes: Uint8Array): string {
-  let text = '';
-  for (let i = 0; i < bytes.length; i++) text += HEX[bytes[i]!];
-  return text;
+  const { length } = bytes;
+  if (length > SHORT) return Buffer.from(bytes.buffer, bytes.byteOffset, length).toString('hex');
+  for (let i = 0; i < length; i++) {
+    digits[2 * i] = DIGITS[bytes[i]! >> 4]!;
+    digits[2 * i + 1] = DIGITS[bytes[i]! & 15]!;
+  }
+  return digits.toString('latin1', 0, 2 * length);
 }
 
 /** The key as text: `tenant/domain/root`. Unambiguous, because neither tenants nor domains contain a slash. */
@@ -30,4 +34,7 @@ export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
-const HEX = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'));
+/** A view of its own costs more than such a text does. */
+const SHORT = 32;
+const digits = Buffer.alloc(2 * SHORT);
+const DIGITS = Buffer.from('0123456789abcdef');

@@ -32,13 +32,7 @@ export class Process {
 
   /** Never when it is dead by then, later when it is paused. */
   after(delayMs: number, call: () => void): { cancel(): void } {
-    let planned = this.#simulation.time.after(delayMs, () => {
-      const leftMs = this.pausedUntilMs - this.#simulation.time.nowMs;
-      if (this.dead) return;
-      if (leftMs > 0) planned = this.after(leftMs, call);
-      else call();
-    });
-    return { cancel: () => planned.cancel() };
+    return this.#simulation.time.after(delayMs, call, this);
   }
 }
 

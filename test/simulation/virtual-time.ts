@@ -1,10 +1,28 @@
 // Time that stands still while anything happens. What is to happen later lies in one queue; the next thing is taken when everything that
 // the last one set off is over, which is when Node has no microtask left.
 
-interface Planned {
+/** Whose things happen later when it is paused, and never when it is dead. */
+export interface Owner {
+  readonly dead: boolean;
+  readonly pausedUntilMs: number;
+}
+
+class Planned {
   atMs: number;
   order: number;
+  readonly owner: Owner | undefined;
   call: (() => void) | undefined;
+
+  constructor(atMs: number, order: number, owner: Owner | undefined, call: () => void) {
+    this.atMs = atMs;
+    this.order = order;
+    this.owner = owner;
+    this.call = call;
+  }
+
+  cancel(): void {
+    this.call = undefined;
+  }
 }
 
 /** So many steps are handed to Node at once: it empties the microtask queue between any two, and looks at nothing else. */
@@ -19,14 +37,10 @@ export class VirtualTime {
   #stopped = false;
 
   /** Things at the same time happen in the order in which they were planned. */
-  after(delayMs: number, call: () => void): { cancel(): void } {
-    const planned: Planned = { atMs: this.nowMs + Math.max(0, delayMs), order: ++this.#order, call };
+  after(delayMs: number, call: () => void, owner?: Owner): { cancel(): void } {
+    const planned = new Planned(this.nowMs + Math.max(0, delayMs), ++this.#order, owner, call);
     this.#push(planned);
-    return {
-      cancel: () => {
-        planned.call = undefined;
-      },
-    };
+    return planned;
   }
 
   /** Nothing happens any more. */
@@ -79,14 +93,19 @@ export class VirtualTime {
     heap[at] = planned;
   }
 
-  /** The next that was not cancelled. */
+  /** The next that was not cancelled, and whose owner lives and runs. */
   #pop(): Planned | undefined {
     for (;;) {
       const first = this.#heap[0];
       if (first === undefined) return undefined;
       const last = this.#heap.pop()!;
       if (this.#heap.length > 0) this.#sink(last);
-      if (first.call !== undefined) return first;
+      const { call, owner } = first;
+      if (call === undefined || owner?.dead) continue;
+      if (owner === undefined || owner.pausedUntilMs <= first.atMs) return first;
+      first.atMs = owner.pausedUntilMs;
+      first.order = ++this.#order;
+      this.#push(first);
     }
   }
 

@@ -23,8 +23,8 @@ export type JobResult =
   | { kind: 'plan'; broken: string[]; hash: number }
   | { kind: 'shrink'; plan: import('./plan.ts').Plan; broken: string[] };
 
-// Most of what is thrown is expected, and nobody reads where.
-Error.stackTraceLimit = 4;
+// Most of what is thrown is expected, and nobody reads where: of a seed that fails, its replay tells it.
+Error.stackTraceLimit = 0;
 const [name] = process.argv.slice(2);
 if (name !== undefined) plant(PLANTS[name]!);
 // Only now, so that the plant is in what is loaded.

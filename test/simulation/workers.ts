@@ -38,10 +38,15 @@ export class Worker implements AsyncDisposable {
   }
 }
 
-async function answerOf(child: ChildProcess): Promise<unknown> {
-  const gone = once(child, 'exit').then(([code, signal]) => {
-    throw new Error(`a worker ended: ${code ?? signal}`);
+function answerOf(child: ChildProcess): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const ended = (code: number | null, signal: string | null) => {
+      reject(new Error(`a worker ended: ${code ?? signal}`));
+    };
+    child.once('exit', ended);
+    child.once('message', (message) => {
+      child.off('exit', ended);
+      resolve(message);
+    });
   });
-  gone.catch(() => {});
-  return Promise.race([once(child, 'message').then(([message]) => message), gone]);
 }

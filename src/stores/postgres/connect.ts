@@ -226,14 +226,40 @@ let used = 0;
 function toBytes(hex: string): Uint8Array {
   const length = hex.length >>> 1;
   if (length > SLAB_BYTES / 16) return wholeBytes(hex);
+  const at = take(length);
+  slab.write(hex, at, 'hex');
+  return new Uint8Array(slab.buffer, at, length);
+}
+
+function uuidBytes(text: string): Uint8Array {
+  const at = take(16);
+  let digit = 0;
+  for (let i = 0; i < 16; i++, digit += 2) {
+    if (text.charCodeAt(digit) === HYPHEN) digit++;
+    slab[at + i] = digitOf(text, digit) * 16 + digitOf(text, digit + 1);
+  }
+  return new Uint8Array(slab.buffer, at, 16);
+}
+
+/** As the server writes them: in lower case. */
+function digitOf(text: string, at: number): number {
+  const code = text.charCodeAt(at);
+  return code < LETTER_A ? code - DIGIT_0 : code - LETTER_A + 10;
+}
+
+const HYPHEN = 0x2d;
+const DIGIT_0 = 0x30;
+const LETTER_A = 0x61;
+
+/** Where in the slab. */
+function take(length: number): number {
   if (used + length > SLAB_BYTES) {
     slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
     used = 0;
   }
-  slab.write(hex, used, 'hex');
-  const bytes = new Uint8Array(slab.buffer, used, length);
+  const at = used;
   used += length;
-  return bytes;
+  return at;
 }
 
 function wholeBytes(hex: string): Uint8Array {
@@ -244,7 +270,7 @@ function wholeBytes(hex: string): Uint8Array {
 
 const PARSERS: Record<number, (text: string) => unknown> = {
   [BYTEA]: (text) => toBytes(text.slice(2)),
-  [UUID]: (text) => toBytes(text.replaceAll('-', '')),
+  [UUID]: uuidBytes,
   [BOOL]: (text) => text === 't',
   [TEXTS]: pg.types.getTypeParser(TEXTS as never) as (text: string) => unknown,
   [NUMBER_ARRAYS]: (text) => (text === '{}' ? [] : text.slice(1, -1).split(',').map(toNumber)),

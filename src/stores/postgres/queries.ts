@@ -295,15 +295,16 @@ export async function scanLog(
     const event = eventAt(row, 1);
     if (event === undefined) continue;
     const { page, bytes } = event;
-    const [stream, tenant, domain, root, correlationId] = row.slice(1 + EVENT_COLUMNS) as [
-      number,
-      string,
-      string,
-      Uint8Array,
-      string,
-    ];
-    const key = { tenant, domain, root };
-    events.push({ page, bytes, position: page.position, unitId: page.unitId, stream, key, correlationId });
+    const at = 1 + EVENT_COLUMNS;
+    events.push({
+      page,
+      bytes,
+      position: page.position,
+      unitId: page.unitId,
+      stream: row[at] as number,
+      key: { tenant: row[at + 1] as string, domain: row[at + 2] as string, root: row[at + 3] as Uint8Array },
+      correlationId: row[at + 4] as string,
+    });
   }
   return { head: rows[0]![0] as number, events };
 }
