@@ -100,18 +100,15 @@ export class Dispatcher {
     const room = CONCURRENCY - this.#lanes.size;
     if (room <= 0) return;
     const rows = await this.#source.due(now, CONCURRENCY + this.#lanes.size + this.#waiting.size);
-    let begun = false;
     for (const row of rows) {
       if (this.#stopped || this.#lanes.size >= CONCURRENCY) return;
       const lane = laneOf(row);
-      if (this.#lanes.has(lane) || this.#waiting.has(lane)) continue;
-      begun = true;
-      void this.#send(row, lane);
+      if (!this.#lanes.has(lane) && !this.#waiting.has(lane)) void this.#send(row, lane);
     }
-    // When one of these is over, it is looked again: then is time to ask what comes later.
-    if (begun) return this.#wakeIn(LOOK_AGAIN_MS);
+    // What is under way is due as well, and hides when others are. When it is over, it is looked again.
+    if (rows.length > 0) return this.#wakeIn(LOOK_AGAIN_MS);
     const next = await this.#source.nextDue();
-    if (next !== undefined && next > now) this.#wakeIn(Math.min(LOOK_AGAIN_MS, (next - now) / 1000));
+    if (next !== undefined) this.#wakeIn(Math.min(LOOK_AGAIN_MS, (next - now) / 1000));
   }
 
   /** At the latest. */
@@ -169,7 +166,8 @@ export class Dispatcher {
     if (!(await this.#write(row, changed))) return;
     if (after.state === 'dead') return tellDead(this.#parts, row, error);
     this.#parts.log.warn({ ...aboutRow(row), attempts, err: error }, 'an output failed; trying again');
-    this.#wakeIn(delayMs);
+    // A little later than that, by whichever clock: who comes too early finds nothing.
+    this.#wakeIn(delayMs + 1);
   }
 
   #after(attempts: number) {

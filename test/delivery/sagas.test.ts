@@ -6,8 +6,10 @@ import type { CommandBook, EventBook, EventPage } from '../../src/model/book.ts'
 import type { SagaRequest, SagaResponse } from '../../src/model/reaction.ts';
 import { hex } from '../../src/model/stream.ts';
 import type { Store } from '../../src/store.ts';
+import { openMemory } from '../../src/stores/memory.ts';
 import { InProcessAccount } from '../support/account.ts';
 import { any, command, eventBook, eventPage, newRoot, textOf } from '../support/books.ts';
+import { manualRuntime } from '../support/clock.ts';
 import { deposits, memory, outboxOf, parked, roots, STORES } from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
 import { mortal } from '../support/mortal-store.ts';
@@ -346,6 +348,44 @@ describe(`sagas (DAYBOOK_TEST_SEED=${seed})`, () => {
     await world.deposit(newRoot(), 2);
     await eventually('the others go', async () => (await everything(world.store, 'ledger')).length === 2);
     assert((await outboxOf(world.store, 's')).every(({ attempts }) => attempts === 0));
+  });
+
+  test('an output that failed is tried again when it is due, also while another waits for its answer', async () => {
+    const runtime = manualRuntime();
+    const store = openMemory({ logId: '0'.repeat(36), incarnation: '1'.repeat(36) }, runtime.nowMicros);
+    const [slow, flaky] = roots(2);
+    let failures = 0;
+    const { promise: answer, resolve: release } = Promise.withResolvers<void>();
+    const vault = notebook('vault');
+    const noted = vault.before!;
+    vault.before = async (request) => {
+      if (request.streamText.endsWith(hex(slow!))) await answer;
+      else if (failures++ === 0) throw new DaybookError('COMPONENT_FAULT', 'not yet');
+      return noted(request);
+    };
+    const saga = new TestReactor<'saga'>(
+      'saga',
+      's',
+      () => ({ commands: [slow!, flaky!].map((root) => note('vault', root, 'x')), events: [] }),
+      { domains: ['account'] },
+    );
+    const world = await World.open({
+      store,
+      runtime,
+      accounts: [new InProcessAccount(), vault],
+      reactors: [saga],
+      limits: { reactionRetryMinMs: 200, reactionRetryMaxMs: 400, componentTimeoutMs: 60_000 },
+    });
+    await world.deposit();
+    await runtime.advance(1000);
+    assert.equal(failures, 2);
+    assert.equal((await everything(store, 'vault')).length, 1);
+    release();
+    await runtime.advance(100);
+    assert.equal((await everything(store, 'vault')).length, 2);
+    const stopped = world.stop();
+    await runtime.advance(100);
+    await stopped;
   });
 
   test('a command for a domain that nobody ever served becomes a dead letter after the attempts', async () => {
