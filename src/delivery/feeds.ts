@@ -8,6 +8,8 @@ export class Feeds {
   readonly #options: () => Omit<FeedOptions, 'onFull' | 'onAdvance'>;
   #main: Feed | undefined;
   #lag: Feed | undefined;
+  /** They lag behind, and take nothing before another generation has gone on: nobody reads for them, so that others do not wait. */
+  readonly #apart = new Set<Partition>();
 
   /** `options` are asked for whenever a reader begins. */
   constructor(parts: FeedParts, options: () => Omit<FeedOptions, 'onFull' | 'onAdvance'>) {
@@ -17,7 +19,7 @@ export class Feeds {
 
   /** Nobody lags behind the others. */
   get together(): boolean {
-    return this.#lag === undefined;
+    return this.#lag === undefined && this.#apart.size === 0;
   }
 
   /** They are offered everything from where they are. */
@@ -38,6 +40,7 @@ export class Feeds {
   /** It is offered nothing more. */
   leave(partition: Partition): void {
     const { partition: number } = partition.key;
+    this.#apart.delete(partition);
     for (const feed of [this.#main, this.#lag]) {
       if (feed?.members.get(number) === partition) feed.members.delete(number);
     }
@@ -54,7 +57,7 @@ export class Feeds {
 
   /** The filter has changed: what was offered stays, what comes is read by the new one. */
   restart(): void {
-    const members = [this.#main, this.#lag].flatMap((feed) => [...(feed?.members.values() ?? [])]);
+    const members = [...this.#apart, ...(this.#main?.members.values() ?? []), ...(this.#lag?.members.values() ?? [])];
     this.stop();
     this.join(members);
   }
@@ -64,6 +67,7 @@ export class Feeds {
     this.#lag?.stop();
     this.#main = undefined;
     this.#lag = undefined;
+    this.#apart.clear();
   }
 
   #open(members: readonly Partition[]): Feed {
@@ -85,10 +89,24 @@ export class Feeds {
   /** It does not keep up with the others: they do not wait for it. */
   #detach(partition: Partition): boolean {
     const { partition: number } = partition.key;
-    if (this.#main?.members.get(number) !== partition || this.#main.members.size === 1) return false;
-    this.#main.members.delete(number);
-    this.#lagBehind([partition]);
+    const from = [this.#main, this.#lag].find((feed) => feed?.members.get(number) === partition);
+    if (from === undefined || from.members.size === 1) return false;
+    if (from === this.#main) {
+      from.members.delete(number);
+      this.#lagBehind([partition]);
+      return true;
+    }
+    if (!partition.waitsForOthers) return false;
+    from.members.delete(number);
+    void this.#stayApart(partition);
     return true;
+  }
+
+  async #stayApart(partition: Partition): Promise<void> {
+    this.#apart.add(partition);
+    await partition.room();
+    // Else it has left, or was taken along by a restart.
+    if (this.#apart.delete(partition) && !partition.stopped) this.#lagBehind([partition]);
   }
 
   /** Those that lagged behind have caught up. */

@@ -38,7 +38,8 @@ export class Partition {
   #inHand = 0;
   #eventsInHand = 0;
   #unasked = Infinity;
-  #wantsRoom: (() => void)[] = [];
+  /** `waited`: it was known then that there is none before others have gone on. */
+  #wantsRoom: { resolve: () => void; waited: boolean }[] = [];
   #idle: (() => void)[] = [];
   #closed = false;
   #stopped = false;
@@ -134,11 +135,11 @@ export class Partition {
     if (more) this.#subscription.kick(this);
   }
 
-  /** Resolves when there is room for more, or never again. */
+  /** Resolves when there is room for more, or never again; and when it turns out that there is none before others have gone on. */
   room(): Promise<void> {
     if (!this.full || this.#stopped) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#wantsRoom.push(resolve);
+      this.#wantsRoom.push({ resolve, waited: this.waitsForOthers });
     });
   }
 
@@ -308,7 +309,8 @@ export class Partition {
       for (const item of lane.queue) if (item.kind === 'trigger') item.reject(new Fenced('the partition was given up'));
     }
     this.#lanes.clear();
-    for (const resolve of [...this.#wantsRoom.splice(0), ...this.#idle.splice(0)]) resolve();
+    for (const { resolve } of this.#wantsRoom.splice(0)) resolve();
+    for (const resolve of this.#idle.splice(0)) resolve();
   }
 
   place(key: OrderingKey, attempt: number, replaying: boolean): Place {
@@ -567,6 +569,14 @@ export class Partition {
     await this.#parking.park(lane.key, item.first, failure);
   }
 
+  #tellOfRoom(): void {
+    const { full, waitsForOthers } = this;
+    if (full && !waitsForOthers) return;
+    const asked = this.#wantsRoom;
+    this.#wantsRoom = asked.filter(({ waited }) => full && waited);
+    for (const { resolve, waited } of asked) if (!full || !waited) resolve();
+  }
+
   #tellDoubts(): void {
     if (!this.#doubts.any) return;
     const { scanned } = this.#progress;
@@ -605,7 +615,7 @@ export class Partition {
 
   /** Whoever waits for room, or for nothing to be in hand, goes on. */
   wake(): void {
-    if (!this.full) for (const resolve of this.#wantsRoom.splice(0)) resolve();
+    if (this.#wantsRoom.length > 0) this.#tellOfRoom();
     if (this.#inHand === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 }

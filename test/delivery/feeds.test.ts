@@ -1,0 +1,128 @@
+// Who waits for whom when partitions are read together. Only the partitions are stand-ins: they say when they are full.
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { Feeds } from '../../src/delivery/feeds.ts';
+import { LogTail } from '../../src/delivery/log-tail.ts';
+import type { Partition } from '../../src/delivery/partition.ts';
+import { READING } from '../../src/delivery/reading.ts';
+import type { Cover, EventPage } from '../../src/model/book.ts';
+import { partitionOf } from '../../src/model/ordering.ts';
+import { manualRuntime } from '../support/clock.ts';
+import { memory } from '../support/delivery.ts';
+import { ANY, append, freshStream, page, unit } from '../support/store-units.ts';
+
+const PARTITIONS = 3;
+
+/** Takes so many events; the rest when there is room. */
+class Stub {
+  readonly key: Partition['key'];
+  readonly positions: number[] = [];
+  readonly waitsForOthers: boolean;
+  readonly stopped = false;
+  scanned = 0;
+  #left: number;
+  #wantsRoom: (() => void)[] = [];
+
+  constructor(partition: number, room = Infinity) {
+    this.key = { subscription: 's', generation: 2, partition };
+    this.#left = room;
+    this.waitsForOthers = room < Infinity;
+  }
+
+  get full(): boolean {
+    return this.positions.length >= this.#left;
+  }
+
+  room(): Promise<void> {
+    if (!this.full) return Promise.resolve();
+    return new Promise((resolve) => this.#wantsRoom.push(resolve));
+  }
+
+  open(): void {
+    this.#left = Infinity;
+    for (const resolve of this.#wantsRoom.splice(0)) resolve();
+  }
+
+  offer(_: Cover, pages: readonly EventPage[]): void {
+    for (const { position } of pages) if (position > this.scanned) this.positions.push(position);
+    this.scanned = Math.max(this.scanned, pages.at(-1)!.position);
+  }
+
+  scannedTo(position: number): void {
+    this.scanned = Math.max(this.scanned, position);
+  }
+
+  gather(): void {}
+}
+
+async function world() {
+  const store = memory();
+  const runtime = manualRuntime();
+  const streams = Array.from({ length: 90 }, freshStream);
+  const partitions = streams.map((stream) =>
+    partitionOf('stream', { ...stream, root: { value: stream.root }, correlationId: '' }, PARTITIONS),
+  );
+  for (const stream of streams) await store.commit([unit({ appends: [append(stream, ANY, [page()])] })]);
+  const tail = new LogTail(store, runtime, { deliveryBytes: 1 << 25 }, READING, streams.length);
+  const parts = { tail, runtime, reading: READING, commands: () => 0, log: { warn: assert.ifError } };
+  const feeds = new Feeds(parts as unknown as ConstructorParameters<typeof Feeds>[0], () => ({
+    subscription: { name: 's', mayWant: () => true } as never,
+    ordering: 'stream',
+    partitions: PARTITIONS,
+    filter: () => ({}),
+    limit: () => Infinity,
+    held: () => false,
+  }));
+  const expected = (partition: number) => partitions.flatMap((each, i) => (each === partition ? [i + 1] : []));
+  const join = async (...stubs: Stub[]) => {
+    feeds.join(stubs as unknown as Partition[]);
+    await runtime.advance(1000);
+  };
+  return { feeds, runtime, expected, join };
+}
+
+describe('partitions that lag behind', () => {
+  test('one that waits for another generation holds up no other, and is read for again when it has room', async () => {
+    const { feeds, runtime, expected, join } = await world();
+    const [keepsUp, waits, other] = [new Stub(0), new Stub(1, 2), new Stub(2)];
+    await join(keepsUp);
+    assert.deepEqual(keepsUp.positions, expected(0));
+    await join(waits, other);
+    assert.deepEqual(waits.positions, expected(1).slice(0, 2));
+    assert.deepEqual(other.positions, expected(2));
+    assert.equal(feeds.together, false);
+    waits.open();
+    await runtime.advance(1000);
+    assert.deepEqual(waits.positions, expected(1));
+    assert.equal(feeds.together, true);
+    feeds.stop();
+  });
+
+  test('one that waits for another generation is not forgotten when the filter changes', async () => {
+    const { feeds, runtime, expected, join } = await world();
+    const [keepsUp, waits, other] = [new Stub(0), new Stub(1, 2), new Stub(2)];
+    await join(keepsUp);
+    await join(waits, other);
+    feeds.restart();
+    await runtime.advance(1000);
+    waits.open();
+    await runtime.advance(1000);
+    assert.deepEqual(waits.positions, expected(1));
+    assert.deepEqual(other.positions, expected(2));
+    feeds.stop();
+  });
+
+  test('one that waits for another generation is not read for when it has left', async () => {
+    const { feeds, runtime, expected, join } = await world();
+    const [keepsUp, waits, other] = [new Stub(0), new Stub(1, 2), new Stub(2)];
+    await join(keepsUp);
+    await join(waits, other);
+    feeds.leave(waits as unknown as Partition);
+    waits.open();
+    await runtime.advance(1000);
+    assert.deepEqual(waits.positions, expected(1).slice(0, 2));
+    assert.equal(feeds.together, true);
+    feeds.stop();
+  });
+});
