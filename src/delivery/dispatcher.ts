@@ -114,11 +114,12 @@ export class Dispatcher {
   /** At the latest. */
   #wakeIn(delayMs: number): void {
     const { runtime } = this.#parts;
-    const atMs = runtime.monotonicMs() + Math.max(1, delayMs);
+    const restMs = Math.max(1, delayMs);
+    const atMs = runtime.monotonicMs() + restMs;
     if (this.#stopped || atMs >= this.#wakesMs) return;
     this.#timer?.cancel();
     this.#wakesMs = atMs;
-    this.#timer = runtime.after(Math.max(1, delayMs), () => {
+    this.#timer = runtime.after(restMs, () => {
       this.#wakesMs = Infinity;
       this.kick();
     });

@@ -56,7 +56,8 @@ class Stub {
   gather(): void {}
 }
 
-async function world() {
+/** Partition 0 is at the log's end; 1, which waits for another generation after two events, and 2 begin later, and lag behind. */
+async function lagging() {
   const store = memory();
   const runtime = manualRuntime();
   const streams = Array.from({ length: 90 }, freshStream);
@@ -79,16 +80,16 @@ async function world() {
     feeds.join(stubs as unknown as Partition[]);
     await runtime.advance(1000);
   };
-  return { feeds, runtime, expected, join };
+  const [keepsUp, waits, other] = [new Stub(0), new Stub(1, 2), new Stub(2)];
+  await join(keepsUp);
+  assert.deepEqual(keepsUp.positions, expected(0));
+  await join(waits, other);
+  return { feeds, runtime, expected, waits, other };
 }
 
 describe('partitions that lag behind', () => {
   test('one that waits for another generation holds up no other, and is read for again when it has room', async () => {
-    const { feeds, runtime, expected, join } = await world();
-    const [keepsUp, waits, other] = [new Stub(0), new Stub(1, 2), new Stub(2)];
-    await join(keepsUp);
-    assert.deepEqual(keepsUp.positions, expected(0));
-    await join(waits, other);
+    const { feeds, runtime, expected, waits, other } = await lagging();
     assert.deepEqual(waits.positions, expected(1).slice(0, 2));
     assert.deepEqual(other.positions, expected(2));
     assert.equal(feeds.together, false);
@@ -100,10 +101,7 @@ describe('partitions that lag behind', () => {
   });
 
   test('one that waits for another generation is not forgotten when the filter changes', async () => {
-    const { feeds, runtime, expected, join } = await world();
-    const [keepsUp, waits, other] = [new Stub(0), new Stub(1, 2), new Stub(2)];
-    await join(keepsUp);
-    await join(waits, other);
+    const { feeds, runtime, expected, waits, other } = await lagging();
     feeds.restart();
     await runtime.advance(1000);
     waits.open();
@@ -114,10 +112,7 @@ describe('partitions that lag behind', () => {
   });
 
   test('one that waits for another generation is not read for when it has left', async () => {
-    const { feeds, runtime, expected, join } = await world();
-    const [keepsUp, waits, other] = [new Stub(0), new Stub(1, 2), new Stub(2)];
-    await join(keepsUp);
-    await join(waits, other);
+    const { feeds, runtime, expected, waits } = await lagging();
     feeds.leave(waits as unknown as Partition);
     waits.open();
     await runtime.advance(1000);

@@ -6,7 +6,6 @@ import type { CommandBook, EventBook, EventPage } from '../../src/model/book.ts'
 import type { SagaRequest, SagaResponse } from '../../src/model/reaction.ts';
 import { hex } from '../../src/model/stream.ts';
 import type { Store } from '../../src/store.ts';
-import { openMemory } from '../../src/stores/memory.ts';
 import { InProcessAccount } from '../support/account.ts';
 import { any, command, eventBook, eventPage, newRoot, textOf } from '../support/books.ts';
 import { manualRuntime } from '../support/clock.ts';
@@ -352,7 +351,7 @@ describe(`sagas (DAYBOOK_TEST_SEED=${seed})`, () => {
 
   test('an output that failed is tried again when it is due, also while another waits for its answer', async () => {
     const runtime = manualRuntime();
-    const store = openMemory({ logId: '0'.repeat(36), incarnation: '1'.repeat(36) }, runtime.nowMicros);
+    const store = memory(runtime.nowMicros);
     const [slow, flaky] = roots(2);
     let failures = 0;
     const { promise: answer, resolve: release } = Promise.withResolvers<void>();

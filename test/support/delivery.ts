@@ -15,7 +15,8 @@ import { any, command, newRoot, textOf } from './books.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
 
-export const memory = (): Store => openMemory({ logId: '0'.repeat(36), incarnation: '1'.repeat(36) });
+export const memory = (clock?: () => number): Store =>
+  openMemory({ logId: '0'.repeat(36), incarnation: '1'.repeat(36) }, clock);
 
 export interface OpenStore extends AsyncDisposable {
   store: Store;
