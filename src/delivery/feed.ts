@@ -50,6 +50,7 @@ export class Feed {
   /** As far as the members know. */
   #told = 0;
   #live = false;
+  #onJoined: (() => void) | undefined;
 
   constructor(parts: FeedParts, options: FeedOptions, members: Iterable<Partition>, after: number) {
     this.#parts = parts;
@@ -71,6 +72,12 @@ export class Feed {
   start(): this {
     void this.#run();
     return this;
+  }
+
+  /** It is offered what comes from now on. */
+  join(partition: Partition): void {
+    this.members.set(partition.key.partition, partition);
+    this.#onJoined?.();
   }
 
   stop(): void {
@@ -147,7 +154,8 @@ export class Feed {
     while (member?.full && !member.stopped && !signal.aborted) {
       if ((this.#live || member.waitsForOthers) && this.#options.onFull(member)) return;
       this.#gather(1);
-      await member.room();
+      // Who was alone was let wait here; who joins it is not to wait as well.
+      await Promise.race([member.room(), new Promise<void>((resolve) => (this.#onJoined = resolve))]);
       this.#gather(!this.#live && this.#isFar(this.#position) ? 0 : ALL);
       if (this.#barred(0)) await this.#mayPass(0);
       member = this.members.get(number);

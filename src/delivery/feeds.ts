@@ -27,7 +27,7 @@ export class Feeds {
     const behind: Partition[] = [];
     for (const partition of partitions) {
       if (this.#main !== undefined && partition.scanned >= this.#main.position) {
-        this.#main.members.set(partition.key.partition, partition);
+        this.#main.join(partition);
       } else behind.push(partition);
     }
     if (behind.length === 0) return;
@@ -112,8 +112,8 @@ export class Feeds {
   /** Those that lagged behind have caught up. */
   #merge(feed: Feed): void {
     if (feed !== this.#lag || this.#main === undefined || feed.position < this.#main.position) return;
-    for (const [number, partition] of feed.members) this.#main.members.set(number, partition);
     this.#lag = undefined;
+    for (const partition of feed.members.values()) this.#main.join(partition);
     feed.stop();
   }
 }

@@ -24,10 +24,10 @@ class Stub {
   #left: number;
   #wantsRoom: (() => void)[] = [];
 
-  constructor(partition: number, room = Infinity) {
+  constructor(partition: number, room = Infinity, waitsForOthers = room < Infinity) {
     this.key = { subscription: 's', generation: 2, partition };
     this.#left = room;
-    this.waitsForOthers = room < Infinity;
+    this.waitsForOthers = waitsForOthers;
   }
 
   get full(): boolean {
@@ -56,8 +56,8 @@ class Stub {
   gather(): void {}
 }
 
-/** Partition 0 is at the log's end; 1, which waits for another generation after two events, and 2 begin later, and lag behind. */
-async function lagging() {
+/** A log of 90 streams with an event each; nobody reads it yet. */
+async function ninetyStreams() {
   const store = memory();
   const runtime = manualRuntime();
   const streams = Array.from({ length: 90 }, freshStream);
@@ -80,6 +80,17 @@ async function lagging() {
     feeds.join(stubs as unknown as Partition[]);
     await runtime.advance(1000);
   };
+  const more = async (partition: number) => {
+    const stream = streams[partitions.indexOf(partition)]!;
+    await store.commit([unit({ appends: [append(stream, ANY, [page()])] })]);
+    await runtime.advance(1000);
+  };
+  return { feeds, runtime, expected, join, more };
+}
+
+/** Partition 0 is at the log's end; 1, which waits for another generation after two events, and 2 begin later, and lag behind. */
+async function lagging() {
+  const { feeds, runtime, expected, join } = await ninetyStreams();
   const [keepsUp, waits, other] = [new Stub(0), new Stub(1, 2), new Stub(2)];
   await join(keepsUp);
   assert.deepEqual(keepsUp.positions, expected(0));
@@ -117,6 +128,38 @@ describe('partitions that lag behind', () => {
     waits.open();
     await runtime.advance(1000);
     assert.deepEqual(waits.positions, expected(1).slice(0, 2));
+    assert.equal(feeds.together, true);
+    feeds.stop();
+  });
+});
+
+describe('a partition that came alone', () => {
+  test('and waits for another generation holds up nobody who comes later', async () => {
+    const { feeds, runtime, expected, join, more } = await ninetyStreams();
+    const [waits, other] = [new Stub(0, 2), new Stub(1)];
+    await join(waits);
+    await join(other);
+    await more(1);
+    assert.deepEqual(other.positions, [...expected(1), 91]);
+    waits.open();
+    await runtime.advance(1000);
+    assert.deepEqual(waits.positions, expected(0));
+    assert.equal(feeds.together, true);
+    feeds.stop();
+  });
+
+  test('and is slow at the end of the log holds up nobody who comes later', async () => {
+    const { feeds, runtime, expected, join, more } = await ninetyStreams();
+    const [slow, other] = [new Stub(0, expected(0).length, false), new Stub(1)];
+    await join(slow);
+    await more(0);
+    await join(other);
+    await more(1);
+    assert.deepEqual(slow.positions, expected(0));
+    assert.deepEqual(other.positions, [...expected(1), 92]);
+    slow.open();
+    await runtime.advance(1000);
+    assert.deepEqual(slow.positions, [...expected(0), 91]);
     assert.equal(feeds.together, true);
     feeds.stop();
   });
