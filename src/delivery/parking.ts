@@ -221,6 +221,7 @@ export class Parking {
       if (entry.alone) this.#subscription.suspect(this.#partition, key);
       // Whatever ends makes room, and calls again.
       else if (this.#partition.inHand >= this.#parts.limits.partitionConcurrency) return;
+      else if (!this.#subscription.hasRoom(this.#partition)) return;
       else void this.run(key, { exclusive: false, written: false });
     }
     this.#schedule(now);

@@ -206,6 +206,7 @@ export class Partition {
       const lane = this.#lanes.next;
       if (lane === undefined) break;
       if (!lane.suspect && !this.#subscription.mayStart()) return;
+      if (!this.#subscription.hasRoom(this)) break;
       this.#lanes.take();
       if (lane.queue.length === 0 || lane.held || lane.resting || this.#parking.holds(lane.key)) continue;
       if (lane.suspect) this.#subscription.suspect(this, lane.key);
@@ -230,7 +231,7 @@ export class Partition {
       return await work();
     } finally {
       this.#inHand--;
-      this.#subscription.ended();
+      this.#subscription.ended(1);
       this.wake();
     }
   }
@@ -396,17 +397,18 @@ export class Partition {
     lane.busy = true;
     this.#inHand++;
     this.#subscription.began();
+    let events = 1;
     try {
       const [head] = lane.queue;
       if (head?.kind === 'trigger') await this.#runTrigger(lane, head);
-      else if (head !== undefined) await this.#runEvents(lane);
+      else if (head !== undefined) events = await this.#runEvents(lane);
     } catch (thrown) {
       // Units that the store refuses, and what only a defect can throw: begin anew from what is stored.
       if (!this.#stopped) this.#subscription.restart(this, asDaybookError(thrown));
     } finally {
       lane.busy = false;
       this.#inHand--;
-      this.#subscription.ended();
+      this.#subscription.ended(events);
       this.#lanes.enlist(lane);
       this.#lanes.forgetEmpty(lane);
       this.wake();
@@ -414,7 +416,8 @@ export class Partition {
     }
   }
 
-  async #runEvents(lane: Lane): Promise<void> {
+  /** Returns how many. */
+  async #runEvents(lane: Lane): Promise<number> {
     const items = this.#nextOf(lane);
     const events = items.reduce((sum, item) => sum + item.events, 0);
     this.#eventsInHand += events;
@@ -423,6 +426,7 @@ export class Partition {
     } finally {
       this.#eventsInHand -= events;
     }
+    return events;
   }
 
   async #handle(lane: Lane, items: EventItem[]): Promise<void> {

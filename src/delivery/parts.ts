@@ -57,8 +57,11 @@ export interface SubscriptionContext {
   mayStart(): boolean;
   /** The same for the retry lane, which goes on alone while others wait. */
   mayRetry(kind: RetryKind): boolean;
+  /** One more of the partition's may be in hand. False: the partition is pumped when there is room. */
+  hasRoom(partition: Partition): boolean;
   began(): void;
-  ended(): void;
+  /** It was about so many events. */
+  ended(events: number): void;
   /** There is something to start. */
   kick(partition: Partition): void;
   /** Wants to be tried alone. */

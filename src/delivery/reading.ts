@@ -16,6 +16,8 @@ export interface Reading {
   pacedEvents: number;
   /** What such a reader offers before it rests. */
   slice: { min: number; max: number };
+  /** So many requests of a subscription may be in hand at once in any case; more when that helps. */
+  fewRequests: number;
   /** Closer to the old generation's end than this, the new one tries to take over. */
   closeEvents: number;
 }
@@ -28,5 +30,6 @@ export const READING: Reading = {
   nearEvents: 1000,
   pacedEvents: 16,
   slice: { min: 32, max: 1024 },
+  fewRequests: 32,
   closeEvents: 1000,
 };

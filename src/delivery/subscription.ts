@@ -1,14 +1,12 @@
 // One generation of a projector, saga or process manager on this daemon: its component, the partitions that are held here, and what
-// concerns them together: whether calls may begin, suspects that are tried alone, and common outages.
+// concerns them together: whether calls may begin, and how many.
 
 import type { Components, Reactor } from '../component.ts';
 import type { Effect, Occasion, Place, ReactionCoordinator } from '../coordinators/reaction.ts';
-import { asDaybookError, DaybookError } from '../errors.ts';
+import { DaybookError } from '../errors.ts';
 import { type Cover, type EventBook, type EventPage, typeName } from '../model/book.ts';
 import { type Ordering, orderingKey, orderingOf } from '../model/ordering.ts';
 import type { ReactorKind } from '../model/reaction.ts';
-import { Suspension } from '../model/suspension.ts';
-import type { Timer } from '../runtime.ts';
 import type {
   AcquiredPartition,
   OrderingKey,
@@ -21,9 +19,12 @@ import type {
 import { Dispatcher } from './dispatcher.ts';
 import { Feeds } from './feeds.ts';
 import type { LogTail } from './log-tail.ts';
+import { Outage } from './outage.ts';
 import { Partition } from './partition.ts';
 import { type OutboxContext, PartitionOutbox } from './partition-outbox.ts';
 import type { RetryKind, SubscriptionContext } from './parts.ts';
+import { Room } from './room.ts';
+import { Suspects } from './suspects.ts';
 import { Timers, type TimersParts } from './timers.ts';
 
 export interface SubscriptionParts extends TimersParts {
@@ -45,8 +46,6 @@ export interface SubscriptionParts extends TimersParts {
 
 export type SubscriptionState = 'running' | 'paused' | 'suspended' | 'waiting for a host';
 
-const PROBE_MIN_MS = 200;
-const PROBE_MAX_MS = 30_000;
 const LIST_ROWS = 500;
 const READ_BYTES = 1 << 20;
 
@@ -89,18 +88,12 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   #told: SubscriptionState | undefined;
   readonly #held = new Map<number, Held>();
   readonly #feeds: Feeds;
-  #inHand = 0;
-  /** Who wants to be tried alone, in order. */
-  readonly #suspects = new Map<string, { partition: Partition; key: OrderingKey }>();
-  #exclusive = false;
-  readonly #suspension: Suspension;
-  #probe: Timer | undefined;
-  #probeMs = PROBE_MIN_MS;
+  readonly #room: Room;
+  readonly #suspects: Suspects;
+  readonly #outage: Outage;
   #stopped = false;
   /** Offers nothing new. */
   #holding = false;
-  /** Which partition is asked next for a key to probe with. */
-  #probes = 0;
   /** Set while this generation is being built, and after: what the one before it has handled. */
   predecessor: Predecessor | undefined;
 
@@ -115,7 +108,14 @@ export class Subscription implements SubscriptionContext, OutboxContext {
     // An ordered projector is the only one with a single partition by declaration; one key or one partition is then the same order.
     this.ordering = orderingOf(this.reactorKind, definition.kind === 'projector' && definition.partitions === 1);
     this.storesLater = definition.kind === 'projector';
-    this.#suspension = new Suspension(parts.limits);
+    this.#room = new Room(parts.runtime, parts.reading.fewRequests);
+    this.#suspects = new Suspects({
+      inHand: () => this.#room.inHand > 0,
+      mayTry: () => this.mayRetry('exclusive'),
+      restart: (partition, error) => this.restart(partition, error),
+      onOver: () => this.#pumpEach(),
+    });
+    this.#outage = new Outage(parts, this);
     this.#feeds = new Feeds(parts, () => this.#feedOptions());
   }
 
@@ -146,7 +146,7 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   }
 
   get suspended(): boolean {
-    return this.#suspension.suspended;
+    return this.#outage.suspended;
   }
 
   get state(): SubscriptionState {
@@ -262,7 +262,8 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   /** At once: what is in hand is not stored any more. */
   stop(): void {
     this.#stopped = true;
-    this.#probe?.cancel();
+    this.#outage.stop();
+    this.#room.stop();
     for (const { partition } of this.#held.values()) this.#drop(partition);
     this.#feeds.stop();
   }
@@ -289,7 +290,7 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   }
 
   mayStart(): boolean {
-    return !this.#exclusive && this.#suspects.size === 0 && this.mayRetry('exclusive');
+    return !this.#suspects.any && this.mayRetry('exclusive');
   }
 
   mayRetry(kind: RetryKind): boolean {
@@ -302,13 +303,17 @@ export class Subscription implements SubscriptionContext, OutboxContext {
     return !this.#stopped && !this.#definition.paused && this.#parts.valid();
   }
 
-  began(): void {
-    this.#inHand++;
+  hasRoom(partition: Partition): boolean {
+    return this.#room.for(partition);
   }
 
-  ended(): void {
-    this.#inHand--;
-    if (this.#inHand === 0) void this.#runSuspects();
+  began(): void {
+    this.#room.began();
+  }
+
+  ended(events: number): void {
+    this.#room.ended(events);
+    this.#suspects.pump();
   }
 
   kick(partition: Partition): void {
@@ -332,9 +337,9 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   /** Leases hold again, or nothing has changed: what waits in memory may begin. */
   pumpAll(): void {
     if (this.#stopped) return;
-    for (const { partition } of this.#held.values()) partition.pump();
-    if (this.suspended && this.#probe === undefined) this.#scheduleProbe();
-    void this.#runSuspects();
+    this.#pumpEach();
+    this.#outage.pump();
+    this.#suspects.pump();
   }
 
   /** Rows of the outbox may have been replayed. */
@@ -343,16 +348,11 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   }
 
   suspect(partition: Partition, key: OrderingKey): void {
-    this.#suspects.set(`${partition.key.partition} ${partition.epoch} ${key}`, { partition, key });
-    if (this.#inHand === 0) void this.#runSuspects();
+    this.#suspects.add(partition, key);
   }
 
   succeeded(): void {
-    if (!this.#suspension.succeeded(() => this.#parkedInAll())) return;
-    this.#probe?.cancel();
-    this.#probe = undefined;
-    this.#parts.log.info({ subscription: this.name, generation: this.generation }, 'subscription resumed');
-    this.kickAll();
+    this.#outage.succeeded();
   }
 
   failed(key: OrderingKey, position: number, error: DaybookError, dead: boolean): void {
@@ -363,14 +363,7 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   }
 
   parkedOne(): void {
-    const parked = this.#parkedInAll();
-    if (!this.#suspension.parked(parked)) return;
-    this.#parts.log.error(
-      { subscription: this.name, generation: this.generation, parked },
-      'subscription suspended: so much fails that it is taken for an outage; nothing is parked until something succeeds',
-    );
-    this.#probeMs = PROBE_MIN_MS;
-    this.#scheduleProbe();
+    this.#outage.parkedOne();
   }
 
   get gated(): boolean {
@@ -465,55 +458,12 @@ export class Subscription implements SubscriptionContext, OutboxContext {
       held.timers?.stop();
     }
     this.#feeds.leave(partition);
+    this.#room.forget(partition);
     partition.stop();
   }
 
-  #parkedInAll(): number {
-    let parked = 0;
-    for (const { partition } of this.#held.values()) parked += partition.parked.size;
-    return parked;
-  }
-
-  /** One at a time, and nothing else in hand meanwhile. */
-  async #runSuspects(): Promise<void> {
-    if (this.#exclusive || this.#inHand > 0 || this.#suspects.size === 0 || !this.mayRetry('exclusive')) return;
-    this.#exclusive = true;
-    try {
-      for (const [text, { partition, key }] of this.#suspects) {
-        if (!this.mayRetry('exclusive')) break;
-        this.#suspects.delete(text);
-        // Whoever gets it next is told that it is one.
-        if (partition.closed) continue;
-        await partition.trySuspect(key).catch((thrown) => {
-          if (!partition.stopped) this.restart(partition, asDaybookError(thrown));
-        });
-      }
-    } finally {
-      this.#exclusive = false;
-    }
+  #pumpEach(): void {
     for (const { partition } of this.#held.values()) partition.pump();
-  }
-
-  #scheduleProbe(): void {
-    this.#probe = this.#parts.runtime.after(this.#probeMs, () => void this.#runProbe());
-    this.#probeMs = Math.min(PROBE_MAX_MS, this.#probeMs * 2);
-  }
-
-  async #runProbe(): Promise<void> {
-    if (this.mayRetry('probe')) {
-      const all = this.partitions;
-      const turn = all.length === 0 ? 0 : this.#probes++ % all.length;
-      for (const partition of [...all.slice(turn), ...all.slice(0, turn)]) {
-        const key = partition.parked.candidate();
-        if (key === undefined) continue;
-        await partition.parked.probe(key);
-        if (!this.#stopped && this.suspended) this.#scheduleProbe();
-        return;
-      }
-      // Nothing is parked any more: discarded, or given to others.
-      return this.succeeded();
-    }
-    this.#probe = undefined;
   }
 
   #feedOptions() {

@@ -73,7 +73,8 @@ describe('a projector that catches up', () => {
   }
 
   test('is handed the events of an aggregate together from the first request on', async () => {
-    const roots = Array.from({ length: 50 }, newRoot);
+    // Few enough to be in hand all at once.
+    const roots = Array.from({ length: 25 }, newRoot);
     const first = new Map<string, number>();
     const reactor = new TestReactor('projector', 'together', ({ events }) => {
       const root = hex(events!.cover!.root!.value);
@@ -86,7 +87,28 @@ describe('a projector that catches up', () => {
     await eventually('everything is handled', async () =>
       (await world.store.listCursors('together')).every(({ position }) => position === 2100),
     );
-    assert.deepEqual([...new Set(first.values())], [20]);
+    assert.deepEqual([...new Set(first.values())], [40]);
+  });
+
+  test('does not wait for a hundred aggregates whose requests hang', async () => {
+    const hanging = Array.from({ length: 100 }, newRoot);
+    const texts = new Set(hanging.map(hex));
+    const open = Promise.withResolvers<void>();
+    let answered = 0;
+    const reactor = new TestReactor('projector', 'past', async ({ events }) => {
+      if (texts.has(hex(events!.cover!.root!.value))) await open.promise;
+      answered++;
+      return { projections: [] };
+    });
+    const others = Array.from({ length: 100 }, newRoot);
+    const opened = await written([...hanging, ...others]);
+    await using world = await World.open({ store: opened, reactors: [reactor] });
+    await eventually('the others are handled', () => answered === others.length);
+    assert.equal(reactor.inHand, hanging.length);
+    open.resolve();
+    await eventually('everything is handled', async () =>
+      (await world.store.listCursors('past')).every(({ position }) => position === 200),
+    );
   });
 
   test('does not wait for a slow aggregate of another partition', async () => {

@@ -2,6 +2,7 @@
 // clock, its components. A daemon that was killed does nothing any more, because none of these ever answers it again.
 
 import { HotCache } from '../../src/coordinators/hot-cache.ts';
+import { READING } from '../../src/delivery/reading.ts';
 import { type Engine, openEngine } from '../../src/engine.ts';
 import { asDaybookError, DaybookError } from '../../src/errors.ts';
 import type { Runtime } from '../../src/runtime.ts';
@@ -90,7 +91,7 @@ export class Daemon {
       cache,
       runtime,
       limits,
-      ...(plan.reading && { reading: plan.reading }),
+      reading: { ...READING, ...plan.reading },
       log,
       instance: this.name,
       version: 'simulated',

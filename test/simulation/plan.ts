@@ -58,7 +58,7 @@ export interface Plan {
   partitions: number;
   limits: Partial<Limits>;
   /** Sizes of reads, where they are so small that readers of a short log fall far behind. */
-  reading?: Reading;
+  reading?: Partial<Reading>;
   /** Hosts of aggregates keep states. */
   keepsState: boolean;
   /** How the saga writes its journal. */
@@ -115,6 +115,7 @@ function readInPieces(random: Random, plan: Plan): void {
     pacedEvents: pick(random, [1, 4]),
     slice: { min: pick(random, [1, 4]), max: 8 },
     closeEvents: pick(random, [0, 2, 10]),
+    fewRequests: pick(random, [1, 2, 32]),
   };
 }
 
