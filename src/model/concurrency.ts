@@ -20,7 +20,7 @@ export class Concurrency {
   /** Events in a millisecond, under the limit. */
   #rate = 0;
   #rest = REST_MIN;
-  #resting = REST_MIN;
+  #resting = 1;
   #inHand = 0;
   #sinceMs = 0;
   /** Since then. */
