@@ -11,7 +11,7 @@ import type { ProcessManagerRequest, ProcessManagerResponse, Timer, Trigger } fr
 import { type StreamKey, streamText } from '../model/stream.ts';
 import { toMicros, toTimestamp } from '../model/time.ts';
 import { checkPayload } from '../model/validation.ts';
-import type { Append, WorkPart } from '../store.ts';
+import type { Append, OrderingKey, OutboxRow, Store, WorkPart } from '../store.ts';
 import type { Bodies } from './bodies.ts';
 import type { Histories } from './histories.ts';
 import {
@@ -37,6 +37,7 @@ import { causeOf } from './saga.ts';
 import type { UpcastingReads } from './upcasting.ts';
 
 export interface ProcessManagerParts extends ReactionParts {
+  store: Pick<Store, 'listOutbox'>;
   histories: Histories;
   reads: Pick<UpcastingReads, 'readStored'>;
   limits: ReactionParts['limits'] & { snapshotAfterPages: number };
@@ -57,6 +58,7 @@ export function processRoot(name: string, correlationId: string): Uint8Array {
 }
 
 const TIMER_NAME = /^[\x20-\x7e]{1,128}$/;
+const LIST_ROWS = 500;
 /** Further away is a mistake. */
 const TIMER_MAX_MICROS = 100 * 365 * 86_400_000_000;
 
@@ -84,6 +86,7 @@ export class ProcessManagerCoordinator implements ReactionCoordinator {
     const { trigger, cause } = this.#triggerOf(occasion, reactor, process, place);
     const response = await this.#ask(reactor, process, state, trigger, cause, place, false);
     const work = this.#workOf(response, reactor, process, cause, place, fired);
+    work.outboxChanged = [...work.outboxChanged, ...(await this.#deadTimers(response, process, place, occasion))];
     const { append, snapshots } = this.#appendOf(response, reactor, process, state, cause);
     const expect = { kind: 'exactly', nextSequence: state.history.nextSequence } as const;
     return effectOf(response, {
@@ -278,6 +281,28 @@ export class ProcessManagerCoordinator implements ReactionCoordinator {
     });
   }
 
+  /** A timer that failed too often waits in the outbox: when it is set again or cancelled, that one is not to fire any more. */
+  async #deadTimers(
+    { timers, cancelledTimers }: ProcessManagerResponse,
+    { tenant, correlationId }: Process,
+    { key, partition: { subscription } }: Place,
+    occasion: Occasion,
+  ): Promise<Effect['work']['outboxChanged']> {
+    const lanes = [...timers.map(({ name }) => name), ...cancelledTimers].map((name) => timerLane(key, name));
+    if (lanes.length === 0) return [];
+    const fired = occasion.kind === 'timer' ? occasion.from : undefined;
+    const found: OutboxRow[] = [];
+    for (let after: OutboxRow | undefined; ; ) {
+      const list = { correlation: { tenant, correlationId }, subscription, limit: LIST_ROWS };
+      const rows = await this.#parts.store.listOutbox({ ...list, ...(after && { after }) });
+      found.push(...rows.filter(({ kind, lane }) => kind === 'timer' && lanes.includes(lane)));
+      if (rows.length < LIST_ROWS) break;
+      after = rows.at(-1)!;
+    }
+    const others = found.filter(({ position, index }) => position !== fired?.position || index !== fired?.index);
+    return others.map((row) => ({ key: row, version: row.version, row: undefined }));
+  }
+
   /** By the store's clock. */
   #dueOf({ name: timer, when, payload }: Timer, component: string, { about }: Cause): number {
     if (!TIMER_NAME.test(timer)) {
@@ -380,6 +405,11 @@ function firedOf(occasion: Occasion): Partial<Effect['work']> {
     case 'rejection':
       return { outboxChanged: [{ key: occasion.row, version: occasion.row.version, row: undefined }] };
   }
+}
+
+/** Where a timer waits in the outbox that has failed too often. */
+export function timerLane(process: OrderingKey, timer: string): string {
+  return `${process}>timer ${timer}`;
 }
 
 /** What a timer's row carries: how often it was tried, and what the process gave it. */

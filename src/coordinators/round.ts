@@ -46,7 +46,7 @@ export class Round {
     this.#parts = parts;
   }
 
-  /** Those that readers get: of a projector only its active generation. */
+  /** Those that readers get: of a projector only its active generation, or, while that is not known, those whose rows are going. */
   definitions(): Promise<SubscriptionDefinition[]> {
     this.#definitions ??= this.#readDefinitions();
     return this.#definitions;
@@ -103,7 +103,12 @@ export class Round {
     const all = await store.listSubscriptions();
     const generations = await store.activeGenerations();
     const active = new Map(generations.map(({ projector, generation }) => [projector, generation]));
-    return all.filter(({ kind, name, generation }) => kind !== 'projector' || (active.get(name) ?? 0) === generation);
+    // Switched between the two reads: of what was listed none is active, and the next round knows the one that is.
+    const switched = ({ name }: SubscriptionDefinition) =>
+      !all.some((other) => other.name === name && other.generation === active.get(name));
+    return all.filter(
+      (each) => each.kind !== 'projector' || active.get(each.name) === each.generation || switched(each),
+    );
   }
 
   #allCursors(): Promise<Map<string, PartitionCursor>> {

@@ -126,7 +126,7 @@ export class Feed {
       for (let rest: readonly EventPage[] = pages; rest.length > 0; rest = this.#hand(number, cover!, rest)) {
         // Nearly never: a promise for each book would cost more than what is done with it.
         if (this.#barred(rest[0]!.position)) await this.#mayPass(rest[0]!.position);
-        if (this.members.get(number)?.full) await this.#room(number);
+        if (this.#lacksRoom(number, rest)) await this.#room(number);
         if (signal.aborted) throw signal.reason;
       }
       unpaced += pages.length;
@@ -146,6 +146,12 @@ export class Feed {
     if (wanted.length > 0) this.members.get(number)?.offer(cover, wanted);
     this.#position = part.at(-1)!.position;
     return part.length === pages.length ? NONE : pages.slice(part.length);
+  }
+
+  /** What it has been offered before needs none: whoever was ahead of this feed when it joined. */
+  #lacksRoom(number: number, pages: readonly EventPage[]): boolean {
+    const member = this.members.get(number);
+    return member?.full === true && member.scanned < pages.at(-1)!.position;
   }
 
   async #room(number: number): Promise<void> {

@@ -1,6 +1,7 @@
 // What waits in one partition, by ordering key, and which keys may run now. One thing of a key is in hand at a time.
 
 import type { Occasion } from '../coordinators/reaction.ts';
+import type { DaybookError } from '../errors.ts';
 import type { OrderingKey } from '../store.ts';
 import { TransientMap } from '../transient-map.ts';
 import type { EventItem } from './items.ts';
@@ -11,6 +12,8 @@ export interface TriggerItem {
   readonly occasion: Exclude<Occasion, { kind: 'events' }>;
   resolve(): void;
   reject(error: unknown): void;
+  /** The component could not handle it. Nothing else of the key begins before this is over. */
+  failed(error: DaybookError): Promise<void>;
 }
 
 /** What waits for one ordering key. */

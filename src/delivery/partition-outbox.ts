@@ -1,5 +1,6 @@
 // The outbox of one partition that is held here: where its rows go.
 
+import { timerLane } from '../coordinators/process-manager.ts';
 import { orderingKey } from '../model/ordering.ts';
 import type { OutboxRow, TimerRow } from '../store.ts';
 import type { RowSource } from './dispatcher.ts';
@@ -79,15 +80,13 @@ export class PartitionOutbox implements RowSource {
   }
 }
 
-const TIMER_LANE = '>timer ';
-
 function processKeyOf({ target, correlationId }: OutboxRow): string {
   return orderingKey('correlation', { root: undefined, domain: '', tenant: target.tenant, correlationId });
 }
 
 /** The row that a timer becomes when it has failed too often. */
 export function rowOfTimer(timer: TimerRow, base: Omit<OutboxRow, 'lane' | 'body' | 'kind'>): OutboxRow {
-  return { ...base, kind: 'timer', lane: `${timer.process}${TIMER_LANE}${timer.name}`, body: timer.body };
+  return { ...base, kind: 'timer', lane: timerLane(timer.process, timer.name), body: timer.body };
 }
 
 function timerOf(row: OutboxRow): TimerRow {
@@ -96,7 +95,7 @@ function timerOf(row: OutboxRow): TimerRow {
     tenant: row.target.tenant,
     subscription: row.subscription,
     process,
-    name: row.lane.slice(process.length + TIMER_LANE.length),
+    name: row.lane.slice(timerLane(process, '').length),
     partition: row.partition,
     correlationId: row.correlationId,
     dueAtMicros: row.createdAtMicros,

@@ -179,12 +179,20 @@ export class Partition {
     this.#progress.schedule();
   }
 
-  /** Something of a process that no event brought. Resolves when it is handled; rejects with what is to be retried by its own row. */
-  trigger(key: OrderingKey, occasion: TriggerItem['occasion']): Promise<void> {
+  /**
+   * Something of a process that no event brought. Resolves when it is handled; rejects with what is to be retried by its own row. `onFailed`
+   * stores what comes of a failure, before anything else of the process begins; without, that is whoever asked's to do.
+   */
+  trigger(
+    key: OrderingKey,
+    occasion: TriggerItem['occasion'],
+    onFailed: (error: DaybookError) => Promise<void> = Promise.reject.bind(Promise),
+  ): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(new Fenced('the partition is not held any more'));
       const lane = this.#lanes.ofKey(key);
-      lane.queue.push({ kind: 'trigger', occasion, resolve, reject });
+      const failed = (error: DaybookError) => onFailed(error).then(resolve, reject);
+      lane.queue.push({ kind: 'trigger', occasion, resolve, reject, failed });
       this.#lanes.enlist(lane);
     });
   }
@@ -503,8 +511,7 @@ export class Partition {
         const error = asDaybookError(thrown);
         if (!counts(error) && !(error instanceof HostLost)) return this.#putOff(lane, item);
         lane.queue.shift();
-        item.reject(error);
-        return;
+        return item.failed(error);
       }
       if (this.#stopped) return effect?.dropped();
       if (effect === undefined) return this.#putOff(lane, item);

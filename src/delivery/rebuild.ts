@@ -54,7 +54,10 @@ class Old implements Predecessor {
 
   hasHandled(cover: Cover, position: number): boolean {
     if (position > this.end || this.#parkedAt(cover, position) !== undefined) return false;
-    return position <= this.#position(cover) || this.#done.get(this.#partition(cover))?.has(position) === true;
+    if (position <= this.#position(cover) || this.#done.get(this.#partition(cover))?.has(position) === true) return true;
+    // Its retry lane has come further than the cursor.
+    const row = this.#rowOf(cover);
+    return row !== undefined && position >= row.firstPosition && position <= handledUpTo(row);
   }
 
   leaves(cover: Cover, position: number): boolean {
@@ -73,9 +76,12 @@ class Old implements Predecessor {
     return this.#positions.get(this.#partition(cover)) ?? 0;
   }
 
+  #rowOf(cover: Cover): ParkedKey | undefined {
+    return this.#parked.size === 0 ? undefined : this.#parked.get(orderingKey(this.#ordering, cover));
+  }
+
   #parkedAt(cover: Cover, position: number): ParkedKey | undefined {
-    if (this.#parked.size === 0) return undefined;
-    const row = this.#parked.get(orderingKey(this.#ordering, cover));
+    const row = this.#rowOf(cover);
     return row === undefined || row.state === 'draining' || position < row.position ? undefined : row;
   }
 
@@ -87,6 +93,7 @@ class Old implements Predecessor {
   /** After the cursors that have passed them were read. */
   parked(rows: readonly ParkedKey[], served: boolean): void {
     this.#parked = new Map(rows.map((row) => [row.key, row]));
+    for (const row of rows) this.end = Math.max(this.end, handledUpTo(row));
     this.#served = served;
   }
 
@@ -102,6 +109,11 @@ class Old implements Predecessor {
     this.#done.set(partition, new Set(positions));
     for (const position of positions) this.end = Math.max(this.end, position);
   }
+}
+
+/** Of the key, by the retry lane. */
+function handledUpTo({ state, position, through }: ParkedKey): number {
+  return state === 'draining' ? through : position - 1;
 }
 
 export class Rebuild {

@@ -3,7 +3,7 @@
 
 import { decodeTimer, encodeTimer } from '../coordinators/process-manager.ts';
 import { emptyWork, triggerIndex } from '../coordinators/reaction.ts';
-import { asDaybookError } from '../errors.ts';
+import type { DaybookError } from '../errors.ts';
 import { sentenceOf } from '../model/failure.ts';
 import type { Timer } from '../runtime.ts';
 import type { LogIdentity, TimerRow } from '../store.ts';
@@ -97,10 +97,12 @@ export class Timers {
     const name = nameOf(row);
     this.#fired.add(name);
     try {
-      await this.#partition.trigger(row.process, { kind: 'timer', row, from: undefined });
-    } catch (thrown) {
+      const occasion = { kind: 'timer', row, from: undefined } as const;
+      await this.#partition.trigger(row.process, occasion, (error) => this.#failed(row, error));
+    } catch (error) {
       // Fenced: it was set again or cancelled meanwhile, or the partition is gone.
-      if (!(thrown instanceof Fenced) && !this.#stopped) await this.#failed(row, thrown).catch(this.#later);
+      if (!(error instanceof Fenced) && !this.#stopped)
+        this.#parts.log.warn({ subscription: this.#context.name, err: error }, 'a timer waits');
     } finally {
       this.#fired.delete(name);
       this.#context.progressed();
@@ -108,14 +110,9 @@ export class Timers {
     }
   }
 
-  readonly #later = (error: unknown): void => {
-    if (!(error instanceof Fenced))
-      this.#parts.log.warn({ subscription: this.#context.name, err: error }, 'a timer waits');
-  };
-
-  async #failed(row: TimerRow, thrown: unknown): Promise<void> {
+  async #failed(row: TimerRow, error: DaybookError): Promise<void> {
+    if (this.#stopped) return;
     const { runtime, storeClock, bodies, log } = this.#parts;
-    const error = asDaybookError(thrown);
     const { attempts, payload } = decodeTimer(bodies, row.body);
     const { state, delayMs } = this.#partition.parked.after(attempts + 1);
     const about = { subscription: row.subscription, timer: row.name, correlation_id: row.correlationId };

@@ -67,13 +67,14 @@ async function ninetyStreams() {
   for (const stream of streams) await store.commit([unit({ appends: [append(stream, ANY, [page()])] })]);
   const tail = new LogTail(store, runtime, { deliveryBytes: 1 << 25 }, READING, streams.length);
   const parts = { tail, runtime, reading: READING, commands: () => 0, log: { warn: assert.ifError } };
+  const hold = { on: false };
   const feeds = new Feeds(parts as unknown as ConstructorParameters<typeof Feeds>[0], () => ({
     subscription: { name: 's', mayWant: () => true } as never,
     ordering: 'stream',
     partitions: PARTITIONS,
     filter: () => ({}),
     limit: () => Infinity,
-    held: () => false,
+    held: () => hold.on,
   }));
   const expected = (partition: number) => partitions.flatMap((each, i) => (each === partition ? [i + 1] : []));
   const join = async (...stubs: Stub[]) => {
@@ -85,7 +86,7 @@ async function ninetyStreams() {
     await store.commit([unit({ appends: [append(stream, ANY, [page()])] })]);
     await runtime.advance(1000);
   };
-  return { feeds, runtime, expected, join, more };
+  return { feeds, runtime, expected, join, more, hold };
 }
 
 /** Partition 0 is at the log's end; 1, which waits for another generation after two events, and 2 begin later, and lag behind. */
@@ -163,4 +164,23 @@ describe('a partition that came alone', () => {
     assert.equal(feeds.together, true);
     feeds.stop();
   });
+});
+
+test('a partition that is full, and was ahead of those that it joins, is not taken for one that lags behind', async () => {
+  const { feeds, runtime, expected, join, more, hold } = await ninetyStreams();
+  const [first, full] = [new Stub(1), new Stub(0, expected(0).length + 1)];
+  await join(first);
+  hold.on = true;
+  await more(1);
+  await more(0);
+  await runtime.advance(5);
+  await join(full);
+  // The one that joined looks first.
+  await runtime.advance(10);
+  hold.on = false;
+  await runtime.advance(1000);
+  assert.deepEqual(first.positions, [...expected(1), 91]);
+  assert.deepEqual(full.positions, [...expected(0), 92]);
+  assert.equal(feeds.together, true);
+  feeds.stop();
 });

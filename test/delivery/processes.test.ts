@@ -255,6 +255,36 @@ for (const [kind, open] of Object.entries(STORES))
       assert.deepEqual((await history(world.store, 'pm', 'c1')).slice(1), ['account Deposited 2', 'timer t']);
     });
 
+    test('a timer that is a dead letter does not fire any more when its process cancels it or sets it again', async () => {
+      await using opened = await open();
+      let broken = true;
+      const reactor = manager('pm', (said) => {
+        if (said === 'account Deposited 1') return { timers: [after('a', 10), after('b', 10), after('c', 10)] };
+        if (said === 'account Deposited 2') return { cancelledTimers: ['a'], timers: [after('b', 10)] };
+        if (broken) throw new Error('never');
+        return {};
+      });
+      const limits = { reactionAttempts: 1 };
+      await using world = await World.open({ store: opened.store, accounts: accounts(), reactors: [reactor], limits });
+      await deposit(world, 'account', 1, 'c1');
+      await eventually('all three are dead letters', async () => {
+        const rows = await outboxOf(world.store, 'pm');
+        return rows.length === 3 && rows.every(({ state }) => state === 'dead');
+      });
+      broken = false;
+      await deposit(world, 'account', 2, 'c1');
+      const told = ['account Deposited 1', 'account Deposited 2', 'timer b'];
+      await eventually(
+        'the one that was set again fires',
+        async () => (await history(world.store, 'pm', 'c1')).length === 3,
+      );
+      assert.deepEqual(await history(world.store, 'pm', 'c1'), told);
+      assert.equal((await outboxOf(world.store, 'pm')).length, 1);
+      await world.engine.deadLetters.replayAll('pm', { deadlineMs: Infinity, signal: new AbortController().signal });
+      await eventually('the third is replayed', async () => (await outboxOf(world.store, 'pm')).length === 0);
+      assert.deepEqual(await history(world.store, 'pm', 'c1'), [...told, 'timer c']);
+    });
+
     test('traps 14, 40: daemons that die at any instant have every trigger noted exactly once, in order', async () => {
       const random = seeded(seed);
       await using opened = await open();

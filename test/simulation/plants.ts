@@ -91,8 +91,8 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
       },
       {
         file: 'delivery/timers.ts',
-        from: "      await this.#partition.trigger(row.process, { kind: 'timer', row, from: undefined });",
-        to: `      await this.#partition.trigger(row.process, { kind: 'timer', row, from: undefined });
+        from: "      await this.#partition.trigger(row.process, occasion, (error) => this.#failed(row, error));",
+        to: `      await this.#partition.trigger(row.process, occasion, (error) => this.#failed(row, error));
       const late = emptyWork();
       late.fences.push({ partition: this.#partition.key, epoch: this.#partition.epoch });
       late.timers.push({ key: row, version: row.version, row: undefined });

@@ -57,7 +57,9 @@ export class Settling {
     const { store, daemons, followers, plan } = this.#simulation;
     const { position } = await store.head();
     const cursors = await store.listCursors();
-    if (cursors.length === 0) return () => 'nobody has declared anything';
+    const undeclared = this.#reactors.find((name) => !cursors.some(({ subscription }) => subscription === name));
+    // Whoever was away from the beginning: the daemons know nothing of it yet.
+    if (undeclared !== undefined) return () => `${undeclared}, which nobody has declared`;
     const parked = await store.listParked({ limit: 5 });
     const outbox = await store.listOutbox({ limit: 5 });
     const dead = [...parked, ...outbox].filter(({ state }) => state === 'dead');
@@ -80,6 +82,10 @@ export class Settling {
     return daemons.every(({ engine }) => engine !== undefined) ? undefined : () => 'a daemon that does not start';
   }
 
+  get #reactors(): readonly string[] {
+    return this.#simulation.plan.workload === 'orders' ? [PROCESS_MANAGER] : [SAGA, PROJECTOR];
+  }
+
   /** An operator. */
   #replay(): void {
     const engine = this.#simulation.daemons.find(
@@ -87,8 +93,7 @@ export class Settling {
     )?.engine;
     if (engine === undefined) return;
     const caller = { deadlineMs: Infinity, signal: new AbortController().signal };
-    const names = this.#simulation.plan.workload === 'orders' ? [PROCESS_MANAGER] : [SAGA, PROJECTOR];
     // Whatever fails is tried again with the next look.
-    for (const name of names) void engine.deadLetters.replayAll(name, caller).catch(() => {});
+    for (const name of this.#reactors) void engine.deadLetters.replayAll(name, caller).catch(() => {});
   }
 }
