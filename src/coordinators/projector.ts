@@ -60,6 +60,9 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     const { epoch } = place;
     const { partition } = place.partition;
     rows.forEach((row, i) => {
+      const newest = this.#unstored.get(texts[i]!);
+      // An answer of a lease that is over does not take the place of what the next one has made of the row meanwhile.
+      if (newest?.partition === partition && newest.epoch > epoch) return;
       this.#unstored.set(texts[i]!, { row, partition, epoch });
     });
     const over = (stored: boolean) =>

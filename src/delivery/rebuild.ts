@@ -54,7 +54,8 @@ class Old implements Predecessor {
 
   hasHandled(cover: Cover, position: number): boolean {
     if (position > this.end || this.#parkedAt(cover, position) !== undefined) return false;
-    if (position <= this.#position(cover) || this.#done.get(this.#partition(cover))?.has(position) === true) return true;
+    if (position <= this.#position(cover) || this.#done.get(this.#partition(cover))?.has(position) === true)
+      return true;
     // Its retry lane has come further than the cursor.
     const row = this.#rowOf(cover);
     return row !== undefined && position >= row.firstPosition && position <= handledUpTo(row);

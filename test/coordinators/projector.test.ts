@@ -8,7 +8,8 @@ import { any, eventPage, newRoot, textOf } from '../support/books.ts';
 import { summing } from '../support/delivery.ts';
 import { DEFAULT_LIMITS, TestReactor } from '../support/world.ts';
 
-test('what was answered under a lease that is over is not the row that the next one begins with', async () => {
+/** Deposits are handled one after the other by a projector that counts, each under the lease that is named. */
+function counting() {
   const runtime = systemRuntime();
   const stored = new Map<string, ProjectionRow>();
   const coordinator = new ProjectorCoordinator({
@@ -35,6 +36,11 @@ test('what was answered under a lease that is over is not the row that the next 
       signal: new AbortController().signal,
     });
   };
+  return { deposit, seen, stored };
+}
+
+test('what was answered under a lease that is over is not the row that the next one begins with', async () => {
+  const { deposit, seen, stored } = counting();
   const first = await deposit(1, 7);
   await deposit(2, 7);
   // The partition was taken anew, and the event is handed out again while nobody has dropped the answers above yet.
@@ -46,4 +52,15 @@ test('what was answered under a lease that is over is not the row that the next 
   again.committed();
   await deposit(2, 8);
   assert.equal(seen.at(-1), '1 1');
+});
+
+test('an answer of a lease that is over does not take the place of what the next one has answered and not stored', async () => {
+  const { deposit, seen } = counting();
+  await deposit(1, 8);
+  const late = await deposit(1, 7);
+  await deposit(2, 8);
+  assert.deepEqual(seen, [undefined, undefined, '1 1']);
+  late.dropped();
+  await deposit(3, 8);
+  assert.equal(seen.at(-1), '2 2');
 });

@@ -91,7 +91,7 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
       },
       {
         file: 'delivery/timers.ts',
-        from: "      await this.#partition.trigger(row.process, occasion, (error) => this.#failed(row, error));",
+        from: '      await this.#partition.trigger(row.process, occasion, (error) => this.#failed(row, error));',
         to: `      await this.#partition.trigger(row.process, occasion, (error) => this.#failed(row, error));
       const late = emptyWork();
       late.fences.push({ partition: this.#partition.key, epoch: this.#partition.epoch });
