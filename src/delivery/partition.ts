@@ -510,8 +510,10 @@ export class Partition {
       } catch (thrown) {
         const error = asDaybookError(thrown);
         if (!counts(error) && !(error instanceof HostLost)) return this.#putOff(lane, item);
+        // It stays first meanwhile: that is how it is known to be in hand.
+        await item.failed(error);
         lane.queue.shift();
-        return item.failed(error);
+        return;
       }
       if (this.#stopped) return effect?.dropped();
       if (effect === undefined) return this.#putOff(lane, item);
