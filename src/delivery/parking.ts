@@ -57,6 +57,8 @@ export class Parking {
   readonly #subscription: SubscriptionContext;
   readonly #partition: Partition;
   readonly #entries = new Map<OrderingKey, Entry>();
+  /** Their rows are stored, or about to be, and their lanes do not know it yet. */
+  readonly #beingParked = new Set<OrderingKey>();
   #timer: Timer | undefined;
   /** Of the first that may run; Infinity: none. */
   #nextDueMicros = Infinity;
@@ -179,6 +181,15 @@ export class Parking {
 
   /** In one unit. From then on the events that wait in the keys' lanes are the retry lane's. */
   async #park(rows: readonly ParkedKey[]): Promise<void> {
+    for (const { key } of rows) this.#beingParked.add(key);
+    try {
+      await this.#store(rows);
+    } finally {
+      for (const { key } of rows) this.#beingParked.delete(key);
+    }
+  }
+
+  async #store(rows: readonly ParkedKey[]): Promise<void> {
     for (let stored = false; !stored; ) {
       const changes = rows.map((row) => ({ version: this.#entries.get(row.key)?.row.version ?? 0, row }));
       try {
@@ -277,8 +288,9 @@ export class Parking {
     if (this.#closed) return;
     for (const row of rows) {
       const entry = this.#entries.get(row.key);
-      // What runs finds it out by itself; what is new here has just been written.
-      if (entry === undefined || entry.running || row.version <= entry.row.version) continue;
+      // What runs finds it out by itself; what is new here has just been written, and so has what is being parked.
+      if (entry === undefined || entry.running || this.#beingParked.has(row.key)) continue;
+      if (row.version <= entry.row.version) continue;
       this.#put(row);
     }
     this.#schedule(this.#parts.storeClock());
