@@ -186,7 +186,7 @@ export class Partition {
   trigger(
     key: OrderingKey,
     occasion: TriggerItem['occasion'],
-    onFailed: (error: DaybookError) => Promise<void> = Promise.reject.bind(Promise),
+    onFailed: (error: DaybookError) => Promise<void> = (error) => Promise.reject(error),
   ): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(new Fenced('the partition is not held any more'));

@@ -2,22 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Round, type WaitingParts } from '../../src/coordinators/round.ts';
 import { memory } from '../support/delivery.ts';
+import { definition } from '../support/work-units.ts';
 
 test('a projector that is switched between two reads of a round is not left out', async () => {
   const store = memory();
   const generation = (number: number) =>
-    store.declare({
-      name: 'p',
-      kind: 'projector',
-      generation: number,
-      version: number,
-      domains: [],
-      types: [],
-      partitions: 2,
-      startAfter: 0,
-      sync: true,
-      paused: false,
-    });
+    store.declare(definition({ name: 'p', kind: 'projector', generation: number, version: number }));
   await generation(1);
   const before = await store.listSubscriptions();
   await generation(2);
@@ -30,8 +20,8 @@ test('a projector that is switched between two reads of a round is not left out'
     readParked: store.readParked.bind(store),
   };
   const round = new Round({ store: reads, delivery: { look: () => undefined } } as unknown as WaitingParts);
-  const [definition] = await round.definitions();
-  assert.equal(definition?.generation, 1);
+  const [found] = await round.definitions();
+  assert.equal(found?.generation, 1);
   const partition = { subscription: 'p', generation: 1, partition: 0 };
   assert.equal(await round.standing(partition, 'key', 1), 'behind');
 });
