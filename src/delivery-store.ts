@@ -65,7 +65,10 @@ export interface ParkedKey {
   position: number;
   /** Where it all began. */
   firstPosition: number;
-  /** draining: the retry lane has handled everything up to here. Else 0. */
+  /**
+   * draining: the retry lane has handled everything up to here. Else the generation that is built to replace this one has handled what it
+   * found held up here, up to this event; 0: nothing.
+   */
   through: number;
   /** Of the event at `position`. */
   attempts: number;
@@ -261,7 +264,7 @@ export interface DeliveryStore {
   /**
    * Takes a partition whose owner is gone (no live heartbeat), that has none, or that the instance holds already: a new epoch, and
    * the definition's version. `undefined` when somebody else holds it, the version is older than the one that it was held with before,
-   * or there is no such partition.
+   * readers get a newer generation, or there is no such partition.
    */
   acquire(partition: PartitionKey, instance: string, definitionVersion: number): Promise<AcquiredPartition | undefined>;
 
@@ -352,7 +355,8 @@ export interface DeliveryStore {
   /**
    * Makes `next` the generation that readers get, in one transaction that checks that each of its cursors is at or past the corresponding
    * progress of `previous` (the least of its cursors, when partitions differ) and nothing of it is parked, but for what is draining. False when that is not
-   * so, when readers do not get `previous` now, or when `next` was never declared.
+   * so, when readers do not get `previous` now, or when `next` was never declared. With the switch the leases of `previous` end, and nobody acquires
+   * it again.
    */
   switchGeneration(projector: string, previous: number, next: number): Promise<boolean>;
 }

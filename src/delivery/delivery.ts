@@ -20,6 +20,7 @@ import type {
 } from '../store.ts';
 import { Declaring } from './declaring.ts';
 import { Forwarded } from './forwarded.ts';
+import { Generations } from './generations.ts';
 import { describeInstance, type InstanceBody, type Instances } from './instances.ts';
 import { Leases } from './leases.ts';
 import type { LogTail } from './log-tail.ts';
@@ -28,8 +29,7 @@ import { Announcer } from './news.ts';
 import type { OutputParts, OutputSource } from './outputs.ts';
 import type { Partition } from './partition.ts';
 import type { DeliveryLimits } from './parts.ts';
-import { Rebuild } from './rebuild.ts';
-import { isMine, membersOf } from './sharing.ts';
+import { hostsOf, isMine, knownOf, membersOf } from './sharing.ts';
 import { Subscription, type SubscriptionParts, type TakenPartition } from './subscription.ts';
 import { readStubbornly } from './units.ts';
 
@@ -56,8 +56,6 @@ export interface DeliveryOptions extends Omit<OutputParts, 'storeClock' | 'limit
 
 /** After a partition was given up, before it is taken again. */
 const RETAKE_MS = 100;
-/** In one batch of the removal of an old generation. */
-const REMOVE_ROWS = 1000;
 /** Heartbeats between two looks at what others may have declared, paused or released without a word. */
 const BEATS = 2;
 /** At least so often it is looked for what others left to do. */
@@ -73,7 +71,7 @@ export class Delivery {
   readonly #processManagers: ProcessManagerCoordinator;
   /** By name and generation. */
   readonly #subscriptions = new Map<string, Subscription>();
-  readonly #rebuilds = new Map<string, Rebuild>();
+  readonly #generations: Generations;
   readonly #progressListeners = new Set<() => void>();
   readonly #storedListeners = new Set<(subscription: string, effect: Effect) => void>();
   readonly #declaring: Declaring;
@@ -124,7 +122,7 @@ export class Delivery {
       announce: () => this.announce('outbox'),
       valid: () => this.#leases.valid,
       held: (partition) => this.#held(partition),
-      onGivenUp: () => this.#retakeSoon(),
+      onGivenUp: () => this.#retakeIn(RETAKE_MS),
       onProgress,
       onStored: (subscription, effect) => {
         for (const listener of this.#storedListeners) listener(subscription, effect);
@@ -135,6 +133,15 @@ export class Delivery {
     this.#sagas = new SagaCoordinator(reactionParts);
     this.#processManagers = new ProcessManagerCoordinator(reactionParts);
     this.#declaring = new Declaring(options);
+    this.#generations = new Generations({
+      ...options,
+      leaseMs: limits.leaseMs,
+      subscription: (name, generation) => this.subscription(name, generation),
+      isServed: (definition) => hostsOf(definition, knownOf(options.instances.all, this.#describe())).length > 0,
+      onHolding: () => void this.#leases.renew(),
+      onChanged: () => this.#kick(),
+      again: (delayMs) => this.#retakeIn(delayMs),
+    });
     this.#lookout = new Lookout({
       ...options,
       storeClock,
@@ -173,10 +180,11 @@ export class Delivery {
     this.#stopped = true;
     this.#retake?.cancel();
     this.#lookout.stop();
-    for (const rebuild of this.#rebuilds.values()) rebuild.stop();
+    this.#generations.stop();
     const releasing = (async () => {
       await this.#reconciling?.catch(() => {});
-      for (const rebuild of this.#rebuilds.values()) rebuild.stop();
+      // Those that came meanwhile.
+      this.#generations.stop();
       await Promise.all([
         this.#forwarded.drain(),
         ...this.subscriptions.map((subscription) =>
@@ -351,16 +359,14 @@ export class Delivery {
         version: declaration.version,
         domain: declaration.domain,
       })),
-      replacing: [...this.#rebuilds]
-        .filter(([, rebuild]) => rebuild.holds(rebuild.previous))
-        .map(([name, { previous }]) => ({ name, generation: previous })),
+      replacing: this.#generations.replacing,
       heartbeatAtMicros: 0,
     };
   }
 
-  #retakeSoon(): void {
+  #retakeIn(delayMs: number): void {
     if (this.#stopped || this.#retake !== undefined) return;
-    this.#retake = this.#options.runtime.after(RETAKE_MS, () => {
+    this.#retake = this.#options.runtime.after(delayMs, () => {
       this.#retake = undefined;
       this.#kick();
     });
@@ -370,7 +376,7 @@ export class Delivery {
     void this.#reconcile().catch((error) => {
       if (this.#stopped) return;
       this.#options.log.warn({ err: error }, 'subscriptions could not be brought up to date; trying again');
-      this.#retakeSoon();
+      this.#retakeIn(RETAKE_MS);
     });
   }
 
@@ -399,7 +405,8 @@ export class Delivery {
       // Those that were looked at before may contradict it.
       this.#again = true;
     }
-    for (const definition of definitions) {
+    const kept = await this.#generations.sort(definitions);
+    for (const definition of kept) {
       const text = textOf(definition.name, definition.generation);
       const known = this.#subscriptions.get(text);
       const reactor = this.#declaring.reactorFor(definition);
@@ -411,14 +418,14 @@ export class Delivery {
       }
     }
     for (const [text, subscription] of this.#subscriptions) {
-      if (definitions.some(({ name, generation }) => textOf(name, generation) === text)) continue;
+      if (kept.some(({ name, generation }) => textOf(name, generation) === text)) continue;
       subscription.stop();
       this.#subscriptions.delete(text);
     }
-    await this.#watchRebuilds(definitions);
+    this.#generations.follow(kept);
     const cursors = await store.listCursors();
     this.#incomplete = false;
-    for (const definition of definitions) await this.#share(definition, cursors);
+    for (const definition of kept) await this.#share(definition, cursors);
   }
 
   #coordinatorFor({ kind }: SubscriptionDefinition) {
@@ -432,7 +439,7 @@ export class Delivery {
     const { store, instance } = this.#options;
     const { name, generation, partitions, version } = definition;
     const subscription = this.#subscriptions.get(textOf(name, generation));
-    if (subscription === undefined || this.#rebuilds.get(name)?.holds(generation)) return;
+    if (subscription === undefined || this.#generations.holds(name, generation)) return;
     const { members, hosted } = membersOf(definition, this.#options.instances.all, this.#describe());
     const mine = (partition: number) => isMine(instance, members, name, partition);
     const surplus = subscription.partitions.filter(({ key }) => !mine(key.partition)).map(({ key }) => key.partition);
@@ -475,60 +482,6 @@ export class Delivery {
         cursor.epoch === epoch &&
         cursor.owner === this.#options.instance,
     );
-  }
-
-  /** A generation beyond the one that readers get is being built. */
-  async #watchRebuilds(definitions: readonly SubscriptionDefinition[]): Promise<void> {
-    const { store } = this.#options;
-    const newest = new Map<string, SubscriptionDefinition>();
-    for (const definition of definitions) if (definition.kind === 'projector') newest.set(definition.name, definition);
-    const olderThan = ({ name, generation }: SubscriptionDefinition) =>
-      definitions.filter((other) => other.name === name && other.generation < generation);
-    // The only generation is the one that readers get.
-    const several = [...newest.values()].some((next) => olderThan(next).length > 0);
-    const listed = several ? await store.activeGenerations() : [];
-    const activeOf = new Map(listed.map(({ projector, generation }) => [projector, generation]));
-    for (const [name, next] of newest) {
-      const over = olderThan(next);
-      const active = over.length === 0 ? next.generation : (activeOf.get(name) ?? 0);
-      const running = this.#rebuilds.get(name);
-      for (const { generation } of over) if (generation !== active) void this.#remove(name, generation);
-      if (running !== undefined && running.generation !== next.generation) {
-        running.stop();
-        this.#rebuilds.delete(name);
-      }
-      if (active === next.generation) {
-        running?.over();
-        this.#rebuilds.delete(name);
-      } else if (!this.#rebuilds.has(name)) {
-        const subscription = this.#subscriptions.get(textOf(name, next.generation))!;
-        const rebuild = new Rebuild({
-          ...this.#parts,
-          instance: this.#options.instance,
-          leaseMs: this.#options.limits.leaseMs,
-          previous: active,
-          next: subscription,
-          old: () => this.subscription(name, active),
-          onHolding: () => void this.#leases.renew(),
-          onSwitched: () => this.#kick(),
-        });
-        this.#rebuilds.set(name, rebuild);
-        rebuild.start();
-      }
-    }
-  }
-
-  async #remove(name: string, generation: number): Promise<void> {
-    const text = textOf(name, generation);
-    this.#subscriptions.get(text)?.stop();
-    this.#subscriptions.delete(text);
-    const { store, log } = this.#options;
-    try {
-      while (!this.#stopped && !(await store.removeGeneration(name, generation, REMOVE_ROWS)));
-    } catch (error) {
-      log.warn({ subscription: name, generation, err: error }, 'an old generation could not be removed; trying again');
-      this.#retakeSoon();
-    }
   }
 }
 

@@ -7,7 +7,7 @@ import { asDaybookError, DaybookError } from '../errors.ts';
 import { type AfterFailure, afterFailure, counts, sentence, sentenceOf } from '../model/failure.ts';
 import { retryDelayMs } from '../model/retry.ts';
 import type { Timer } from '../runtime.ts';
-import type { OrderingKey, ParkedKey, Unit } from '../store.ts';
+import type { OrderingKey, ParkedKey, Unit, WorkPart } from '../store.ts';
 import { type KeyEvent, KeyReader } from './key-reader.ts';
 import type { Partition } from './partition.ts';
 import type { DeliveryParts, RetryKind, SubscriptionContext } from './parts.ts';
@@ -47,6 +47,13 @@ const IN_HAND = {
   message: 'it was in hand when its host or its daemon went away',
 } as const;
 const SUSPECT = IN_HAND.reason;
+/** Nobody has tried it yet: the generation before could not handle it, or something before it. */
+export const HELD_UP = {
+  attempts: 0,
+  delayMs: 0,
+  reason: 'HELD_UP',
+  message: 'the generation before is held up in this key',
+} as const;
 const UNCOUNTED = { tries: Infinity, minMs: 100, maxMs: 5000 };
 const LIST_ROWS = 500;
 /** Until a rebuild may go on with what its predecessor has not handled. */
@@ -88,7 +95,7 @@ export class Parking {
   /** Keys that failed and are not handled since. */
   get size(): number {
     let size = 0;
-    for (const { row } of this.#entries.values()) if (row.state !== 'draining' && row.reason !== SUSPECT) size++;
+    for (const { row } of this.#entries.values()) if (row.state !== 'draining' && hasFailed(row)) size++;
     return size;
   }
 
@@ -144,12 +151,12 @@ export class Parking {
   /** From the event at the position on the key is held up. */
   async park(key: OrderingKey, position: number, failure: ParkingFailure): Promise<void> {
     await this.#park([this.#rowOf(key, position, failure)]);
-    if (failure.reason !== SUSPECT) this.#subscription.parkedOne();
+    if (hasFailed(failure)) this.#subscription.parkedOne();
   }
 
-  /** The key may have brought something down: it is tried alone. `attempts`: made already. */
-  parkSuspect(key: OrderingKey, position: number, attempts: number): Promise<void> {
-    return this.park(key, position, { attempts, delayMs: 0, ...IN_HAND });
+  /** The key may have brought something down: it is tried alone. */
+  parkSuspect(key: OrderingKey, position: number): Promise<void> {
+    return this.park(key, position, { attempts: 0, delayMs: 0, ...IN_HAND });
   }
 
   /**
@@ -233,7 +240,7 @@ export class Parking {
       // Whatever ends makes room, and calls again.
       else if (this.#partition.inHand >= this.#parts.limits.partitionConcurrency) return;
       else if (!this.#subscription.hasRoom(this.#partition)) return;
-      else void this.run(key, { exclusive: false, written: false });
+      else void this.run(key);
     }
     this.#schedule(now);
   }
@@ -253,20 +260,22 @@ export class Parking {
   }
 
   /** The retry lane of one key, as far as it comes. */
-  async run(key: OrderingKey, { exclusive, written }: { exclusive: boolean; written: boolean }): Promise<void> {
+  async run(key: OrderingKey): Promise<void> {
     await this.#running(key, async (entry, reader) => {
-      // Alone for one event: what follows is nobody's suspect.
-      if (exclusive) {
-        await this.#tryNext(entry, reader, 'exclusive', written);
-      } else while (await this.#tryNext(entry, reader, 'usual', false));
+      while (await this.#tryNext(entry, reader, 'usual'));
     });
+  }
+
+  /** With nothing else in hand, and for one event: what follows is nobody's suspect. */
+  async runAlone(key: OrderingKey): Promise<void> {
+    await this.#running(key, async (entry, reader) => void (await this.#tryNext(entry, reader, 'exclusive')));
   }
 
   /** One attempt that counts against nobody. True: it succeeded. */
   async probe(key: OrderingKey): Promise<boolean> {
     let succeeded = false;
     await this.#running(key, async (entry, reader) => {
-      succeeded = await this.#tryNext(entry, reader, 'probe', false);
+      succeeded = await this.#tryNext(entry, reader, 'probe');
     });
     return succeeded;
   }
@@ -333,9 +342,9 @@ export class Parking {
   }
 
   /** True: an event was handled, or the row was changed by others, and there may be more. */
-  async #tryNext(entry: Entry, reader: KeyReader, kind: RetryKind, written: boolean): Promise<boolean> {
+  async #tryNext(entry: Entry, reader: KeyReader, kind: RetryKind): Promise<boolean> {
     entry.trying = 0;
-    if (this.#closed || !this.#subscription.mayRetry(kind)) return false;
+    if (this.#closed || this.#subscription.holding || !this.#subscription.mayRetry(kind)) return false;
     const { row } = entry;
     // Discarded, or it has drained.
     if (this.#entries.get(row.key) !== entry || row.state === 'draining') return false;
@@ -347,27 +356,28 @@ export class Parking {
     // What came while it was looking is its own as well, or has become the tail's.
     if (event === undefined || event.page.position >= entry.tailFrom)
       return entry.offered > looked || this.#drain(entry);
-    if (!this.#subscription.mayHandle(event.cover, event.page.position)) {
-      entry.dueAtMicros = this.#parts.storeClock() + GATED_MICROS;
-      return false;
-    }
+    if (!this.#subscription.mayHandle(event.cover, event.page.position)) return this.#waitForOthers(entry);
+    const heldUp = this.#subscription.heldUp(event.cover, event.page.position);
+    const before = heldUp && (await this.#readHeldUp(heldUp, event.page.position));
+    if (heldUp !== undefined && before === undefined) return this.#waitForOthers(entry);
     entry.trying = event.page.position;
     // Whoever made its last attempt did not live to tell.
-    if (kind === 'exclusive' && !written && row.attempts > 0 && this.after(row.attempts).state === 'dead') {
+    if (kind === 'exclusive' && row.attempts > 0 && this.after(row.attempts).state === 'dead') {
       const error = new DaybookError('COMPONENT_UNAVAILABLE', row.message);
       this.#subscription.failed(row.key, event.page.position, error, true);
       await this.#write(entry, { ...row, state: 'dead' });
       this.#subscription.progressed();
       return false;
     }
-    if (kind === 'exclusive' && !written && !(await this.#write(entry, { ...row, attempts: row.attempts + 1 })))
-      return true;
-    const attempt = kind === 'exclusive' ? entry.row.attempts : row.attempts + 1;
+    const attempt = row.attempts + 1;
+    if (kind === 'exclusive' && !(await this.#write(entry, { ...row, attempts: attempt }))) return true;
     const { cover, page } = event;
     const book = { cover, snapshot: undefined, pages: [page], nextSequence: page.sequence + 1, consistencyToken: '' };
     let effect: Awaited<ReturnType<SubscriptionContext['handle']>>;
     try {
-      const replaying = this.#subscription.replays(cover, page.position);
+      // Whoever was to replace a generation that is held up here has marked how far it came.
+      const done = page.position <= Math.max(row.through, before?.through ?? 0);
+      const replaying = done || this.#subscription.replays(cover, page.position);
       effect = await this.#subscription.handle(book, this.#partition.place(row.key, attempt, replaying));
     } catch (thrown) {
       await this.#failed(entry, page.position, asDaybookError(thrown), kind, attempt);
@@ -386,7 +396,8 @@ export class Parking {
       message: '',
     } as const;
     const unit = this.#unit([{ version: entry.row.version, row: { ...next, dueAtMicros: this.#parts.storeClock() } }]);
-    const work = { ...unit.work!, ...effect?.work };
+    const parked = [...unit.work!.parked, ...(before === undefined ? [] : [marked(before, page.position)])];
+    const work = { ...unit.work!, ...effect?.work, parked };
     const { appends = [], expectations = [], snapshots = [] } = effect ?? {};
     try {
       await this.#partition.commit({ ...unit, appends, expectations, snapshots, work });
@@ -401,7 +412,7 @@ export class Parking {
       }
       if (await this.#partition.lost(error)) return false;
       await this.#reread(row.key);
-      return true;
+      return before === undefined || this.#waitForOthers(entry);
     }
     await this.#reread(row.key);
     entry.uncounted = 0;
@@ -411,6 +422,19 @@ export class Parking {
       this.#subscription.succeeded();
     }
     return true;
+  }
+
+  /** As it is stored now; `undefined`: it goes on there. */
+  async #readHeldUp({ partition, key, state }: ParkedKey, position: number): Promise<ParkedKey | undefined> {
+    const { signal } = this.#partition;
+    const row = await readStubbornly(this.#parts, signal, () => this.#parts.store.readParked(partition, key));
+    return row?.state === state && row.position <= position ? row : undefined;
+  }
+
+  /** The generation before has to go on first. */
+  #waitForOthers(entry: Entry): false {
+    entry.dueAtMicros = this.#parts.storeClock() + GATED_MICROS;
+    return false;
   }
 
   async #nextWanted(row: ParkedKey, reader: KeyReader, to: number): Promise<KeyEvent | undefined> {
@@ -498,7 +522,9 @@ export class Parking {
       return false;
     }
     await this.#reread(row.key);
-    return true;
+    // Whoever has the partition by now, when that took long, may have handled it.
+    const stored = this.#entries.get(row.key)?.row;
+    return stored?.position === row.position && stored.attempts === row.attempts;
   }
 
   #unit(parked: readonly { version: number; row: ParkedKey }[]): Unit {
@@ -554,6 +580,16 @@ export class Parking {
       this.#subscription.kick(this.#partition);
     });
   }
+}
+
+/** A key that is held up in another generation: this one has handled it up to there. */
+function marked(row: ParkedKey, position: number): WorkPart['parked'][number] {
+  const { partition, key, version } = row;
+  return { partition, key, version, row: { ...row, through: Math.max(row.through, position) } };
+}
+
+function hasFailed({ reason }: { reason: string }): boolean {
+  return reason !== SUSPECT && reason !== HELD_UP.reason;
 }
 
 function mayRun({ row, running }: Entry): boolean {

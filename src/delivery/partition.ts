@@ -12,7 +12,7 @@ import type { AcquiredPartition, OrderingKey, ParkedKey, PartitionKey, Unit, Wor
 import { Doubts } from './doubts.ts';
 import { bookOf, type EventItem, itemsOf, kept } from './items.ts';
 import { type Lane, Lanes, type TriggerItem } from './lanes.ts';
-import { Parking } from './parking.ts';
+import { HELD_UP, Parking } from './parking.ts';
 import type { DeliveryParts, SubscriptionContext } from './parts.ts';
 import { Progress } from './progress.ts';
 import { commitStubbornly, Fenced, readStubbornly } from './units.ts';
@@ -158,8 +158,8 @@ export class Partition {
     );
     if (mine.length > 0) {
       const lane = this.#lanes.ofKey(key);
-      const { gated, maxPages } = this.#subscription;
-      for (const item of itemsOf(cover, mine, gated ? 1 : maxPages)) {
+      const { mixedUpTo, maxPages } = this.#subscription;
+      for (const item of itemsOf(cover, mine, mine[0]!.position <= mixedUpTo ? 1 : maxPages)) {
         this.#progress.add(item);
         lane.queue.push(item);
         // Held until it is known to the store that it may have been in hand.
@@ -222,7 +222,7 @@ export class Partition {
       else this.#lanes.setAside(lane);
     }
     if (this.#lanes.anyAside) this.wake();
-    if (this.#parking.any && this.#subscription.mayStart()) this.#parking.pump();
+    if (this.#parking.any && !this.#subscription.holding && this.#subscription.mayStart()) this.#parking.pump();
   }
 
   /** Another generation has gone on. */
@@ -256,12 +256,9 @@ export class Partition {
       lane.suspect = false;
       if (head.kind === 'trigger') return this.#lanes.enlist(lane);
       await this.#progress.storeHandled();
-      await this.#parking.parkSuspect(key, head.first, 1);
-      await this.#parking.run(key, { exclusive: true, written: true });
-      return;
-    }
-    if (lane !== undefined) lane.suspect = false;
-    await this.#parking.run(key, { exclusive: true, written: false });
+      await this.#parking.parkSuspect(key, head.first);
+    } else if (lane !== undefined) lane.suspect = false;
+    await this.#parking.runAlone(key);
   }
 
   /** Resolves when nothing is in hand and what was handled is stored. */
@@ -277,7 +274,7 @@ export class Partition {
     for (const { key, queue, suspect } of this.#lanes.all) {
       const head = queue.find((item) => item.kind === 'events');
       if (this.#stopped || !suspect || head === undefined || this.#parking.holds(key)) continue;
-      await this.#parking.parkSuspect(key, head.first, 0);
+      await this.#parking.parkSuspect(key, head.first);
     }
   }
 
@@ -439,6 +436,8 @@ export class Partition {
 
   async #handle(lane: Lane, items: EventItem[]): Promise<void> {
     const first = items[0]!;
+    // The retry lane goes on with it: there each event is stored alone, and so that only one of the two generations has handled it.
+    if (this.#subscription.heldUp(first.cover, first.last) !== undefined) return this.#park(lane, first, HELD_UP);
     for (let tries = 1; ; tries++) {
       let effect: Effect | undefined;
       try {

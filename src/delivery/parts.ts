@@ -8,7 +8,7 @@ import type { Cover, EventBook, EventPage } from '../model/book.ts';
 import type { Ordering } from '../model/ordering.ts';
 import type { SuspensionLimits } from '../model/suspension.ts';
 import type { Runtime } from '../runtime.ts';
-import type { OrderingKey, OutboxRow, Store, WorkPart } from '../store.ts';
+import type { OrderingKey, OutboxRow, ParkedKey, Store, WorkPart } from '../store.ts';
 import type { Partition } from './partition.ts';
 import type { Reading } from './reading.ts';
 
@@ -76,8 +76,14 @@ export interface SubscriptionContext {
   replays(cover: Cover, position: number): boolean;
   /** False: this generation is being built, and the one before it has not handled it yet. */
   mayHandle(cover: Cover, position: number): boolean;
-  /** That may be false of some events now. */
+  /** The key of the generation before that is held up at this event, or before it, and that this one may go on with. */
+  heldUp(cover: Cover, position: number): ParkedKey | undefined;
+  /** `mayHandle` may be false of some events now. */
   readonly gated: boolean;
+  /** Up to here, one event may have been handled by another generation and the next one not. */
+  readonly mixedUpTo: number;
+  /** Nothing that failed is tried again now. */
+  readonly holding: boolean;
   /** Nothing beyond this is offered now. */
   readonly end: number;
   /** `undefined`: nobody wants these pages after all. */

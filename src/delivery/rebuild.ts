@@ -3,12 +3,13 @@
 // two owns the next event.
 
 import type { Cover } from '../model/book.ts';
-import { type Ordering, orderingKey, orderingOf, partitionOf } from '../model/ordering.ts';
 import { type Runtime, sleep } from '../runtime.ts';
-import type { OrderingKey, ParkedKey, PartitionCursor, Store } from '../store.ts';
+import type { ParkedKey, PartitionCursor, Store } from '../store.ts';
 import type { DeliveryLog } from './parts.ts';
 import type { Reading } from './reading.ts';
+import { StoredProgress } from './stored-progress.ts';
 import type { Predecessor, Subscription } from './subscription.ts';
+import { readStubbornly } from './units.ts';
 
 export interface RebuildOptions {
   store: Store;
@@ -22,9 +23,12 @@ export interface RebuildOptions {
   next: Subscription;
   /** The old one on this daemon. */
   old: () => Subscription | undefined;
+  /** Some daemon reaches the old one's component: what it has parked, it may still handle. */
+  isServed: () => boolean;
   /** The others are to know that it holds the old one, or does not any more. */
   onHolding: () => void;
-  onSwitched: () => void;
+  /** Everything is to be looked at again. */
+  onChanged: () => void;
 }
 
 const LOOK_MS = 50;
@@ -33,99 +37,24 @@ const TELL_MS = 10_000;
 const HOLD_MS = 5000;
 /** After a hand-over that did not come about. */
 const PAUSE_MS = 2000;
-const LIST_ROWS = 500;
-
 export interface Progress {
   position: number;
   target: number;
   parked: number;
 }
 
-/** How far the old generation has come: its cursors, what it finished out of order, and what it could not handle. */
-class Old implements Predecessor {
-  active = true;
-  end = 0;
-  #ordering: Ordering = 'stream';
-  readonly #positions = new Map<number, number>();
-  readonly #done = new Map<number, ReadonlySet<number>>();
-  #parked = new Map<OrderingKey, ParkedKey>();
-  /** Somebody may still try what is parked. */
-  #served = false;
-
-  hasHandled(cover: Cover, position: number): boolean {
-    if (position > this.end || this.#parkedAt(cover, position) !== undefined) return false;
-    if (position <= this.#position(cover) || this.#done.get(this.#partition(cover))?.has(position) === true)
-      return true;
-    // Its retry lane has come further than the cursor.
-    const row = this.#rowOf(cover);
-    return row !== undefined && position >= row.firstPosition && position <= handledUpTo(row);
-  }
-
-  leaves(cover: Cover, position: number): boolean {
-    const parked = this.#parkedAt(cover, position);
-    if (parked === undefined) return this.hasHandled(cover, position);
-    // Of what lies beyond the cursor, nobody knows to whom it will belong when the key has drained.
-    return position <= this.#position(cover) && (parked.state === 'dead' || !this.#served);
-  }
-
-  #partition(cover: Cover): number {
-    return partitionOf(this.#ordering, cover, this.#positions.size);
-  }
-
-  /** The cursor that the event's stream follows. */
-  #position(cover: Cover): number {
-    return this.#positions.get(this.#partition(cover)) ?? 0;
-  }
-
-  #rowOf(cover: Cover): ParkedKey | undefined {
-    return this.#parked.size === 0 ? undefined : this.#parked.get(orderingKey(this.#ordering, cover));
-  }
-
-  #parkedAt(cover: Cover, position: number): ParkedKey | undefined {
-    const row = this.#rowOf(cover);
-    return row === undefined || row.state === 'draining' || position < row.position ? undefined : row;
-  }
-
-  /** Keys that wait for somebody, and of which the new generation begins later. */
-  unhandledUpTo(startAfter: number): number {
-    return [...this.#parked.values()].filter((row) => row.state === 'dead' && row.position <= startAfter).length;
-  }
-
-  /** After the cursors that have passed them were read. */
-  parked(rows: readonly ParkedKey[], served: boolean): void {
-    this.#parked = new Map(rows.map((row) => [row.key, row]));
-    for (const row of rows) this.end = Math.max(this.end, handledUpTo(row));
-    this.#served = served;
-  }
-
-  update(cursors: readonly PartitionCursor[]): void {
-    this.#ordering = orderingOf('projector', cursors.length === 1);
-    for (const { partition, position } of cursors) {
-      this.#positions.set(partition, position);
-      this.end = Math.max(this.end, position);
-    }
-  }
-
-  finished(partition: number, positions: readonly number[]): void {
-    this.#done.set(partition, new Set(positions));
-    for (const position of positions) this.end = Math.max(this.end, position);
-  }
-}
-
-/** Of the key, by the retry lane. */
-function handledUpTo({ state, position, through }: ParkedKey): number {
-  return state === 'draining' ? through : position - 1;
-}
-
-export class Rebuild {
+export class Rebuild implements Predecessor {
   readonly #options: RebuildOptions;
   readonly #stopping = new AbortController();
-  readonly #old = new Old();
+  /** As of the last look. */
+  #old: StoredProgress | undefined;
+  /** Somebody may still try what it has parked. */
+  #served = true;
   #holding = false;
 
   constructor(options: RebuildOptions) {
     this.#options = options;
-    options.next.predecessor = this.#old;
+    options.next.predecessor = this;
   }
 
   /** That is built. */
@@ -135,6 +64,31 @@ export class Rebuild {
 
   get previous(): number {
     return this.#options.previous;
+  }
+
+  get end(): number {
+    return this.#old?.end ?? 0;
+  }
+
+  hasHandled(cover: Cover, position: number): boolean {
+    return this.#old?.hasHandled(cover, position) === true;
+  }
+
+  leaves(cover: Cover, position: number): boolean {
+    return this.hasHandled(cover, position) || this.#heldUp(cover, position) !== undefined;
+  }
+
+  heldUp(cover: Cover, position: number): ParkedKey | undefined {
+    // A key that is the whole log cannot say which of its streams have been gone on with.
+    const comparable = this.#old?.ordering === 'stream' || this.#options.next.ordering !== 'stream';
+    return comparable ? this.#heldUp(cover, position) : undefined;
+  }
+
+  #heldUp(cover: Cover, position: number): ParkedKey | undefined {
+    const parked = this.#old?.parkedAt(cover, position);
+    // Of what lies beyond the cursor, nobody knows to whom it will belong when the key has drained.
+    if (parked === undefined || !this.#old!.hasPassed(cover, position)) return undefined;
+    return parked.state === 'dead' || !this.#served ? parked : undefined;
   }
 
   /** Partitions of this generation are not to be taken by the usual way now. */
@@ -153,8 +107,9 @@ export class Rebuild {
   /** Readers get the new generation, whoever has switched over. */
   over(): void {
     this.stop();
-    this.#old.active = false;
-    this.#options.next.recheck();
+    const { next } = this.#options;
+    next.predecessor = undefined;
+    next.recheck();
   }
 
   async #run(): Promise<void> {
@@ -166,7 +121,7 @@ export class Rebuild {
     while (!signal.aborted) {
       try {
         const progress = await this.#look();
-        if (progress === undefined) return this.#options.onSwitched();
+        if (progress === undefined) return this.#options.onChanged();
         const elapsedMs = runtime.monotonicMs() - told.atMs;
         if (elapsedMs >= TELL_MS && progress.position !== told.position) {
           const rate = told.position < 0 ? 0 : ((progress.position - told.position) * 1000) / elapsedMs;
@@ -197,47 +152,39 @@ export class Rebuild {
 
   /** `undefined`: somebody has switched over. */
   async #look(): Promise<Progress | undefined> {
-    const { store, next, previous, old } = this.#options;
+    const { store, next, previous, isServed } = this.#options;
     const cursors = await store.listCursors(next.name);
-    const before = cursors.filter((row) => row.generation === previous);
-    this.#old.update(before);
     const counts = (await store.countParked()).filter((row) => row.subscription === next.name);
-    const served = old()?.reactor?.available === true;
-    await this.#readParked(counts.some(({ generation }) => generation === previous) ? before : [], served);
-    // Who is not served goes nowhere: what it finished out of order stays as it is.
-    if (!served) await this.#readFinished(before);
-    next.recheck();
+    const moves = isServed();
+    const old = await this.#readOld(cursors, {
+      moves,
+      parked: counts.some(({ generation }) => generation === previous),
+    });
     if ((await store.activeGeneration(next.name)) !== previous) return undefined;
+    this.#know(old, moves);
     const parked = counts
       .filter(({ generation, state }) => generation === next.generation && state !== 'draining')
       .reduce((sum, { count }) => sum + count, 0);
-    const least = (rows: PartitionCursor[]) => rows.reduce((a, { position }) => Math.min(a, position), Infinity);
-    const position = least(cursors.filter((row) => row.generation === next.generation));
-    return { position, target: least(before), parked };
+    const own = cursors.filter((row) => row.generation === next.generation);
+    const position = own.reduce((least, cursor) => Math.min(least, cursor.position), Infinity);
+    return { position, target: old.least, parked };
   }
 
-  async #readParked(cursors: readonly PartitionCursor[], served: boolean): Promise<void> {
-    const found: ParkedKey[] = [];
-    for (const partition of cursors) {
-      for (let after: ParkedKey | undefined; ; ) {
-        const rows = await this.#options.store.listParked({ partition, limit: LIST_ROWS, ...(after && { after }) });
-        found.push(...rows);
-        if (rows.length < LIST_ROWS) break;
-        after = rows.at(-1)!;
-      }
-    }
-    this.#old.parked(found, served);
+  #readOld(cursors: readonly PartitionCursor[], how?: { moves: boolean; parked: boolean }): Promise<StoredProgress> {
+    const { store, previous } = this.#options;
+    const own = cursors.filter((row) => row.generation === previous);
+    return StoredProgress.read(store, own, how);
   }
 
-  async #readFinished(cursors: readonly PartitionCursor[]): Promise<void> {
-    for (const cursor of cursors) {
-      const done = await this.#options.store.listDone(cursor);
-      if (done.length > 0) this.#old.finished(cursor.partition, done);
-    }
+  /** All of it at once: a cursor that has passed a key says nothing without the key's row. */
+  #know(old: StoredProgress, served: boolean): void {
+    this.#old = old;
+    this.#served = served;
+    this.#options.next.recheck();
   }
 
   async #handOver(): Promise<boolean> {
-    const { runtime, store, next, previous, log, leaseMs, onSwitched, onHolding, old: find } = this.#options;
+    const { runtime, store, next, previous, log, leaseMs, onChanged, onHolding, old: find } = this.#options;
     const begunMs = runtime.monotonicMs();
     // The others give back what they hold after their next heartbeat.
     const late = () => this.#stopping.signal.aborted || runtime.monotonicMs() - begunMs > HOLD_MS + leaseMs / 2;
@@ -247,28 +194,24 @@ export class Rebuild {
     let switched = false;
     try {
       if (!(await this.#hold(old, late))) return false;
-      const cursors = (await store.listCursors(next.name)).filter((row) => row.generation === previous);
-      this.#old.update(cursors);
-      await this.#readFinished(cursors);
-      await this.#readParked(cursors, false);
-      next.recheck();
+      const held = await this.#readOld(await store.listCursors(next.name));
+      this.#know(held, false);
       while (!late()) {
         for (const partition of next.partitions) partition.hurry();
-        switched = await store.switchGeneration(next.name, previous, next.generation);
+        switched = await this.#switch();
         if (switched) break;
         await sleep(runtime, 5, this.#stopping.signal);
       }
       if (!switched) return false;
-      // Not another event for it.
+      // Not another event for it. The new one goes beyond it when everybody here knows what it had handled in the end.
       old?.stop();
-      this.over();
       const held_ms = Math.round(runtime.monotonicMs() - begunMs);
-      const left_out = this.#old.unhandledUpTo(next.definition.startAfter);
+      const left_out = held.deadUpTo(next.definition.startAfter);
       const about = {
         projector: next.name,
         generation: next.generation,
         previous,
-        position: this.#old.end,
+        position: held.end,
         held_ms,
         left_out,
       };
@@ -276,9 +219,27 @@ export class Rebuild {
       return true;
     } finally {
       this.#holding = false;
-      if (!switched) old?.unquiesce();
+      if (!switched) {
+        this.#served = true;
+        old?.unquiesce();
+      }
       onHolding();
-      if (switched) onSwitched();
+      // What was taken for the switch is taken as usual again, or never.
+      onChanged();
+    }
+  }
+
+  async #switch(): Promise<boolean> {
+    const { store, next, previous, log } = this.#options;
+    try {
+      return await store.switchGeneration(next.name, previous, next.generation);
+    } catch (error) {
+      log.warn({ projector: next.name, err: error }, 'rebuild: whether it has switched over is not known yet');
+      // The old one may go on only when it has not.
+      const active = await readStubbornly(this.#options, this.#stopping.signal, () =>
+        store.activeGeneration(next.name),
+      );
+      return active !== previous;
     }
   }
 

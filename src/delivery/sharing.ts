@@ -5,29 +5,37 @@ import { declaredGeneration } from './declarations.ts';
 import type { InstanceBody } from './instances.ts';
 
 /**
- * Daemons that can reach the component, in order; when none can, all, unless nothing could be done: outputs that wait go all the same. What
- * others say is as of the last heartbeat, `own` is as of now.
+ * Daemons that can reach the component, in order; when none can, all, unless nothing could be done: outputs that wait go all the same.
  */
 export function membersOf(
   definition: SubscriptionDefinition,
   others: readonly InstanceBody[],
   own: InstanceBody,
 ): { members: string[]; hosted: boolean } {
-  const all = others.length > 0 ? others : [own];
-  const known = all.map((other) => (other.instance === own.instance ? own : other));
+  const known = knownOf(others, own);
   const replacing = known.find((other) =>
     other.replacing.some(({ name, generation }) => name === definition.name && generation === definition.generation),
   );
   if (replacing !== undefined) return { members: [replacing.instance], hosted: true };
-  const hosting = known.filter(({ components }) =>
+  const hosting = hostsOf(definition, known);
+  const hosted = hosting.length > 0;
+  const useful = hosted ? hosting : definition.kind === 'projector' ? [] : known;
+  return { members: useful.map(({ instance }) => instance).sort(), hosted };
+}
+
+/** What others say is as of the last heartbeat, `own` is as of now. */
+export function knownOf(others: readonly InstanceBody[], own: InstanceBody): readonly InstanceBody[] {
+  return others.length === 0 ? [own] : others.map((other) => (other.instance === own.instance ? own : other));
+}
+
+/** Daemons that can reach the component. */
+export function hostsOf(definition: SubscriptionDefinition, known: readonly InstanceBody[]): InstanceBody[] {
+  return known.filter(({ components }) =>
     components.some(
       (component) =>
         component.name === definition.name && component.kind === definition.kind && serves(component, definition),
     ),
   );
-  const hosted = hosting.length > 0;
-  const useful = hosted ? hosting : definition.kind === 'projector' ? [] : all;
-  return { members: useful.map(({ instance }) => instance).sort(), hosted };
 }
 
 export function isMine(instance: string, members: readonly string[], name: string, partition: number): boolean {

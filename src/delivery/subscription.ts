@@ -24,6 +24,7 @@ import { Partition } from './partition.ts';
 import { type OutboxContext, PartitionOutbox } from './partition-outbox.ts';
 import type { RetryKind, SubscriptionContext } from './parts.ts';
 import { Room } from './room.ts';
+import type { StoredProgress } from './stored-progress.ts';
 import { Suspects } from './suspects.ts';
 import { Timers, type TimersParts } from './timers.ts';
 
@@ -55,14 +56,14 @@ export interface TakenPartition extends AcquiredPartition {
   redeclared: boolean;
 }
 
-/** The generation that a new one replaces. */
+/** The generation that a new one replaces, until it does: what it did not handle is its own. */
 export interface Predecessor {
   /** It handled this event. */
   hasHandled(cover: Cover, position: number): boolean;
-  /** It has handled it, or will not: the new one may. */
+  /** It has handled it, or is held up there: the new one may. */
   leaves(cover: Cover, position: number): boolean;
-  /** It has not been replaced yet: what it did not handle is its own. */
-  readonly active: boolean;
+  /** The key that it has given up at this event, or before. */
+  heldUp(cover: Cover, position: number): ParkedKey | undefined;
   /** It goes nowhere beyond this now. */
   readonly end: number;
 }
@@ -94,8 +95,10 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   #stopped = false;
   /** Offers nothing new. */
   #holding = false;
-  /** Set while this generation is being built, and after: what the one before it has handled. */
+  /** Set while this generation is being built: what the one before it has handled. */
   predecessor: Predecessor | undefined;
+  /** Generations that were replaced, as long as this one has not handled all that they had. */
+  #replaced: readonly StoredProgress[] = [];
 
   constructor(parts: SubscriptionParts, coordinator: ReactionCoordinator, definition: SubscriptionDefinition) {
     this.#parts = parts;
@@ -268,10 +271,11 @@ export class Subscription implements SubscriptionContext, OutboxContext {
     this.#feeds.stop();
   }
 
-  /** Offers nothing new until everything that was offered is finished and stored: false when that does not come about. */
+  /** Offers and retries nothing until everything that was begun is finished and stored: false when that does not come about. */
   async quiesce(until: () => boolean): Promise<boolean> {
     this.#holding = true;
-    const settled = () => this.#feeds.together && this.partitions.every((partition) => partition.drained);
+    const settled = () =>
+      this.#feeds.together && this.partitions.every(({ drained, inHand }) => drained && inHand === 0);
     while (!settled()) {
       if (until()) return false;
       for (const partition of this.partitions) partition.hurry();
@@ -282,6 +286,17 @@ export class Subscription implements SubscriptionContext, OutboxContext {
 
   unquiesce(): void {
     this.#holding = false;
+    this.kickAll();
+  }
+
+  /** What was offered goes on to its end; what failed before waits. */
+  get holding(): boolean {
+    return this.#holding;
+  }
+
+  /** Readers get this generation now. */
+  replaces(old: readonly StoredProgress[]): void {
+    this.#replaced = old;
   }
 
   /** The generation before has gone on, or is over. */
@@ -367,19 +382,28 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   }
 
   get gated(): boolean {
-    return this.predecessor?.active === true;
+    return this.predecessor !== undefined;
   }
 
   get end(): number {
-    return this.predecessor?.active === true ? this.predecessor.end : Infinity;
+    return this.predecessor?.end ?? Infinity;
   }
 
   replays(cover: Cover, position: number): boolean {
-    return this.predecessor?.hasHandled(cover, position) === true;
+    const before = this.predecessor === undefined ? this.#replaced : [this.predecessor, ...this.#replaced];
+    return before.some((old) => old.hasHandled(cover, position));
+  }
+
+  get mixedUpTo(): number {
+    return this.gated ? Infinity : Math.max(0, ...this.#replaced.map(({ end }) => end));
   }
 
   mayHandle(cover: Cover, position: number): boolean {
-    return !this.gated || this.predecessor?.leaves(cover, position) === true;
+    return this.predecessor?.leaves(cover, position) ?? true;
+  }
+
+  heldUp(cover: Cover, position: number): ParkedKey | undefined {
+    return this.predecessor?.heldUp(cover, position);
   }
 
   async handle(book: EventBook, place: Place): Promise<Effect | undefined> {

@@ -1130,6 +1130,26 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
         assert.equal(await store.switchGeneration(projector, 1, 2), false, 'readers do not get the old one any more');
       });
 
+      test('trap 20: from the switch on nobody works for the old one', async () => {
+        const { projector, move } = await generations();
+        await move(1, 10, 10);
+        await move(2, 10, 10);
+        const before = await store.listCursors(projector);
+        assert.equal(await store.switchGeneration(projector, 1, 2), true);
+        const old = before.find(({ generation }) => generation === 1)!;
+        const late = working({ cursors: [{ partition: old, epoch: old.epoch, from: 10, to: 11 }] });
+        assert.equal((await store.commit([late]))[0]!.kind, 'fenced');
+        assert.equal(await store.acquire(old, old.owner!, 1), undefined);
+        const owners = (await store.listCursors(projector)).map(({ generation, owner }) => [generation, owner]);
+        assert.deepEqual(owners, [
+          [1, undefined],
+          [1, undefined],
+          [2, old.owner],
+          [2, old.owner],
+        ]);
+        await move(2, 11, 11);
+      });
+
       test('trap 55: rows of the new generation are there beside the old ones, however old their positions', async () => {
         const { projector } = await generations();
         const rows = [9, 2].map((position, i) => projection(projector, 'k', { generation: i + 1, position }));

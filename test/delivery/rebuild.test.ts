@@ -2,10 +2,21 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ReactorDeclaration } from '../../src/component.ts';
 import { rebuiltDefinition } from '../../src/delivery/declarations.ts';
-import type { ProjectorRequest } from '../../src/model/reaction.ts';
+import type { ProjectorRequest, ProjectorResponse } from '../../src/model/reaction.ts';
 import { hex } from '../../src/model/stream.ts';
 import { textOf } from '../support/books.ts';
-import { deposits, memory, NOTHING, parked, replay, rootOf, roots, STORES, summing } from '../support/delivery.ts';
+import {
+  deposits,
+  inOnePartition,
+  memory,
+  NOTHING,
+  parked,
+  replay,
+  rootOf,
+  roots,
+  STORES,
+  summing,
+} from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
 import { seeded } from '../support/random.ts';
 import { TestReactor, World } from '../support/world.ts';
@@ -328,5 +339,94 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
     await eventually('readers get the new one', active(world, 2));
     await eventually('everything is handled', () => effects.replayed.size + effects.counts.size >= 12);
     assert.deepEqual([effects.counts.size, effects.replayed.size], [12, 10]);
+  });
+
+  for (const [kind, open] of Object.entries(STORES))
+    test(`trap 20: what the old one had handled out of order is a replay, also to a daemon that comes after the switch (${kind})`, async () => {
+      await using opened = await open();
+      const { store } = opened;
+      const effects = new Effects();
+      const never = new Promise<never>(() => {});
+      const [stuck, other] = inOnePartition();
+      const counting = async (request: ProjectorRequest) => {
+        effects.note(request);
+        return summing(request);
+      };
+      const one = (request: ProjectorRequest) => (rootOf(request.events) === hex(stuck) ? never : counting(request));
+      const daemon = (generation: number, handle: (request: ProjectorRequest) => Promise<ProjectorResponse>) =>
+        World.open({
+          store,
+          reactors: [new TestReactor('projector', 'p', handle, { generation, partitions: 2 })],
+          instance: 'one',
+        });
+      const dies = async (world: World) => {
+        await world.engine.drain(0);
+        world.engine.close();
+      };
+      const first = await daemon(1, one);
+      await first.deposit(stuck);
+      await first.deposit(other);
+      await eventually('the second is handled, and stored as such', async () => {
+        const done = await Promise.all((await store.listCursors('p')).map((cursor) => store.listDone(cursor)));
+        return done.flat().length === 1;
+      });
+      await dies(first);
+      const second = await daemon(2, () => never);
+      await eventually('readers get the new one, which has handled nothing', active(second, 2));
+      await dies(second);
+      await using third = await daemon(2, counting);
+      await eventually('both are handled', async () => (await rowsOf(third, 2)).length === 2);
+      assert.deepEqual([...effects.replayed], [`${hex(other)} 0`]);
+      assert.deepEqual(
+        [...effects.counts].sort(),
+        [
+          [`${hex(stuck)} 0`, 1],
+          [`${hex(other)} 0`, 1],
+        ].sort(),
+      );
+      await eventually('the old one is not needed any more', async () =>
+        (await store.listSubscriptions()).every(({ generation }) => generation === 2),
+      );
+    });
+
+  test('trap 20: a dead letter of the old one that the new one has handled is a replay when it is replayed', async () => {
+    const effects = new Effects();
+    const all = roots(5);
+    const [bad, unready] = all.map(hex);
+    let fixed = false;
+    const one = new TestReactor('projector', 'p', (request) => {
+      if (!fixed && rootOf(request.events) === bad) throw new Error('not this one');
+      effects.note(request);
+      return summing(request);
+    });
+    const two = new TestReactor(
+      'projector',
+      'p',
+      (request) => {
+        if (rootOf(request.events) === unready) throw new Error('not ready');
+        effects.note(request);
+        return summing(request);
+      },
+      { generation: 2 },
+    );
+    await using world = await World.open({ store: memory(), reactors: [one], limits: { reactionAttempts: 2 } });
+    await deposits(world, all, 2, seeded(seed));
+    await eventually('it is a dead letter', async () => (await parked(world, 'p'))[0]?.state === 'dead');
+    const [row] = await parked(world, 'p');
+    world.add(two);
+    await eventually('the new one has handled it', async () =>
+      (await rowsOf(world, 2)).some(({ stream, payload }) => hex(stream.root) === bad && textOf(payload) !== ''),
+    );
+    await eventually('all of it', () => effects.counts.get(`${bad} 1`) === 1);
+    fixed = true;
+    await replay(world, [(await world.store.readParked(row!.partition, row!.key))!]);
+    await eventually('the old one has it, too', async () => (await rowsOf(world, 1)).length === 5);
+    await eventually('all of it', () => effects.replayed.has(`${bad} 1`));
+    assert.equal(await world.store.activeGeneration('p'), 1);
+    assert.deepEqual(
+      [...effects.counts].filter(([, count]) => count !== 1),
+      [],
+    );
+    assert.equal(effects.counts.size, 10);
   });
 });

@@ -1,18 +1,25 @@
 // Accounts: no money is made or lost, each transfer is credited or refunded once, each event is noted once and in order, and read models are
 // what a plain fold gives.
 
-import type { Store } from '../../src/store.ts';
+import type { ProjectionRow, Store } from '../../src/store.ts';
 import { type Broken, balanceAfter, type Log, type Logged } from './auditor.ts';
 import { said } from './payloads.ts';
 import { type Plan, PROJECTOR, SAGA } from './plan.ts';
 
-export async function auditBank(log: Log, store: Store, plan: Plan, broken: Broken): Promise<void> {
+export async function auditBank(
+  log: Log,
+  store: Store,
+  plan: Plan,
+  rows: ReadonlyMap<string, ProjectionRow>,
+  broken: Broken,
+): Promise<void> {
   const accounts = [...log.streams].filter(([, [first]]) => first!.domain === 'account');
   for (const [stream, events] of accounts) auditBalances(stream, events, broken);
   auditTransfers(log, broken);
   auditMoney(log, accounts, broken);
   for (const [, events] of accounts) auditJournal(log, events, broken);
   await auditProjections(accounts, store, plan, broken);
+  for (const [stream, events] of accounts) auditEffects(stream, events, rows, broken);
 }
 
 /** The domain was shown the true history each time. */
@@ -84,5 +91,25 @@ async function auditProjections(accounts: readonly [string, Logged[]][], store: 
       broken(`the row of ${stream} is ${[count, sum, last]}, not ${wanted}`);
     if (row !== undefined && row.position !== events.at(-1)!.position)
       broken(`the row of ${stream} is of ${row.position}`);
+  }
+}
+
+/** Each event had its effect once, in one of the generations: the others were told that they replay. */
+function auditEffects(
+  stream: string,
+  events: readonly Logged[],
+  rows: ReadonlyMap<string, ProjectionRow>,
+  broken: Broken,
+): void {
+  const key = stream.slice('/account/'.length);
+  const counts = new Map<number, number>();
+  for (const row of rows.values()) {
+    if (row.key !== key) continue;
+    const effects = String(said(row.payload!).data.effects).split(' ').filter(Boolean);
+    for (const sequence of effects) counts.set(Number(sequence), (counts.get(Number(sequence)) ?? 0) + 1);
+  }
+  for (const { sequence, position } of events) {
+    const count = counts.get(sequence) ?? 0;
+    if (count !== 1) broken(`${stream} ${sequence} (at ${position}) had ${count} effects`);
   }
 }

@@ -2,7 +2,7 @@
 // simulation, and nothing of the daemon.
 
 import type { EventPage } from '../../src/model/book.ts';
-import type { Store } from '../../src/store.ts';
+import type { ProjectionRow, Store } from '../../src/store.ts';
 import { auditBank } from './audit-bank.ts';
 import { auditOrders } from './audit-orders.ts';
 import type { Clients, Told } from './clients.ts';
@@ -37,8 +37,9 @@ export async function audit(world: {
   store: Store;
   clients: Clients;
   followers: readonly Follower[];
+  rows: ReadonlyMap<string, ProjectionRow>;
 }): Promise<{ log: number; broken: string[] }> {
-  const { plan, store, clients, followers } = world;
+  const { plan, store, clients, followers, rows } = world;
   const found: string[] = [];
   const broken = (what: string) => void found.push(what);
   const log = await read(store);
@@ -48,7 +49,7 @@ export async function audit(world: {
   for (const follower of followers) auditFollower(log, follower, broken);
   await auditLeftovers(store, broken);
   if (plan.workload === 'orders') auditOrders(log, plan, broken);
-  else await auditBank(log, store, plan, broken);
+  else await auditBank(log, store, plan, rows, broken);
   return { log: log.events.length, broken: found };
 }
 

@@ -136,6 +136,16 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
       },
     ],
   },
+  'effect-repeated': {
+    about: 'what the next generation went on with is handled once more by the one that it replaces, when that is replayed',
+    changes: [
+      {
+        file: 'delivery/parking.ts',
+        from: 'const done = page.position <= Math.max(row.through, before?.through ?? 0);',
+        to: 'const done = false;',
+      },
+    ],
+  },
   'process-by-stream': {
     about: 'a process manager handles events in the order of their streams, not of its process',
     changes: [

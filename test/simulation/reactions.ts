@@ -32,17 +32,19 @@ export function transfers({ source }: SagaRequest, nonce: number, journal: 'comm
   return { commands, events };
 }
 
-/** A row of each account: how many of its events it has seen, and their sum. */
-export function balances({ events, current }: ProjectorRequest): ProjectorResponse {
+/** A row of each account: how many of its events it has seen, their sum, and of which it had an effect: what it is told again has none. */
+export function balances({ events, current, delivery }: ProjectorRequest): ProjectorResponse {
   const before = current?.projection === undefined ? {} : said(current.projection).data;
   let count = Number(before.count ?? 0);
   let sum = Number(before.sum ?? 0);
+  const effects = String(before.effects ?? '');
   const { cover, pages } = events!;
   for (const page of pages) {
     count++;
     sum += signed(said(page.event!));
   }
-  const projection = payload('Balance', { count, sum, last: pages.at(-1)!.sequence });
+  const added = delivery!.replaying ? '' : pages.map(({ sequence }) => `${sequence} `).join('');
+  const projection = payload('Balance', { count, sum, last: pages.at(-1)!.sequence, effects: effects + added });
   const row = { cover, projector: '', sequence: 0, projection, key: '', position: 0, deleted: false };
   return { projections: [row] };
 }

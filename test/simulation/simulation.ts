@@ -3,7 +3,7 @@
 import { streamText } from '../../src/model/stream.ts';
 import { type Random, stream } from '../../src/simulation/random.ts';
 import type { StoreCall } from '../../src/simulation/store-through.ts';
-import type { Store, Unit, UnitResult } from '../../src/store.ts';
+import type { ProjectionRow, Store, Unit, UnitResult } from '../../src/store.ts';
 import { openMemory } from '../../src/stores/memory.ts';
 import { audit } from './auditor.ts';
 import { Clients } from './clients.ts';
@@ -39,6 +39,8 @@ export class Simulation {
   readonly daemons: Daemon[];
   readonly clients: Clients;
   readonly followers: Follower[];
+  /** As they were stored last, of every generation; old ones go from the store. */
+  readonly rows = new Map<string, ProjectionRow>();
   readonly #broken: string[] = [];
   #events = 0;
   /** The generation of the projector that hosts declare. */
@@ -113,12 +115,19 @@ export class Simulation {
     const units = args[0] as readonly Unit[];
     for (const [i, each] of (result as readonly UnitResult[]).entries()) {
       if (each.kind !== 'committed') continue;
+      for (const row of units[i]!.work?.projections ?? []) this.#keep(row);
       for (const [n, { stream: key, pages }] of units[i]!.appends.entries()) {
         const end = each.sequences[n]! + pages.length;
         const name = streamText(key);
         if (end > this.lengthOf(name)) this.#lengths.set(name, end);
       }
     }
+  }
+
+  /** A unit that is told again is not stored again. */
+  #keep(row: ProjectionRow): void {
+    const name = `${row.generation} ${row.key}`;
+    if (row.position > (this.rows.get(name)?.position ?? 0)) this.rows.set(name, row);
   }
 
   stageOf(process: Process, daemon: Daemon): Stage {

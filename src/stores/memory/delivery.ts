@@ -140,6 +140,7 @@ export class MemoryDelivery implements DeliveryStore {
   ): Promise<AcquiredPartition | undefined> {
     const cursor = this.#cursors.get(partitionKey(partition));
     if (cursor === undefined || definitionVersion < cursor.definitionVersion) return undefined;
+    if (partition.generation < (this.#active.get(partition.subscription) ?? 0)) return undefined;
     const { owner } = cursor;
     if (owner !== undefined && owner !== instance && this.#isThere(owner)) return undefined;
     const taken = { ...cursor, owner: instance, epoch: cursor.epoch + 1, definitionVersion };
@@ -283,6 +284,7 @@ export class MemoryDelivery implements DeliveryStore {
       if (cursor.position < progress || parked) return false;
     }
     this.#active.set(projector, next);
+    for (const cursor of old) this.#putCursor({ ...cursor, owner: undefined, epoch: cursor.epoch + 1 });
     return true;
   }
 

@@ -82,6 +82,7 @@ export const deliveryWrites: Writes = {
   acquire(db, nowMicros, partition, instance, definitionVersion): AcquiredPartition | undefined {
     const cursor = subscriptions.findCursor(db, partition);
     if (cursor === undefined || definitionVersion < cursor.definitionVersion) return undefined;
+    if (partition.generation < subscriptions.findActive(db, partition.subscription)) return undefined;
     const { owner } = cursor;
     if (owner !== undefined && owner !== instance && subscriptions.isThere(db, owner, nowMicros)) return undefined;
     const taken = { ...cursor, owner: instance, epoch: cursor.epoch + 1, definitionVersion };
@@ -101,6 +102,7 @@ export const deliveryWrites: Writes = {
     if (fresh.length === 0 || parked.hasParked(db, projector, next)) return false;
     if (fresh.some((cursor) => cursor.position < progressOf(old, cursor, fresh.length))) return false;
     subscriptions.putActive(db, projector, next);
+    for (const cursor of old) subscriptions.takeCursor(db, { ...cursor, owner: undefined, epoch: cursor.epoch + 1 });
     return true;
   },
 };

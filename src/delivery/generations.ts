@@ -1,0 +1,151 @@
+// The generations of projectors. Readers get one of them; a newer one is built beside it; an older one goes when all that it had handled is
+// handled again.
+
+import type { Runtime } from '../runtime.ts';
+import type { Store, SubscriptionDefinition } from '../store.ts';
+import type { DeliveryLog } from './parts.ts';
+import type { Reading } from './reading.ts';
+import { Rebuild } from './rebuild.ts';
+import { StoredProgress } from './stored-progress.ts';
+import type { Subscription } from './subscription.ts';
+
+export interface GenerationsParts {
+  store: Store;
+  runtime: Runtime;
+  log: DeliveryLog;
+  instance: string;
+  leaseMs: number;
+  reading: Reading;
+  /** On this daemon. */
+  subscription: (name: string, generation: number) => Subscription | undefined;
+  /** Some daemon reaches its component. */
+  isServed: (definition: SubscriptionDefinition) => boolean;
+  /** The others are to know what is held for a switch, or is not any more. */
+  onHolding: () => void;
+  /** Everything is to be looked at again. */
+  onChanged: () => void;
+  again: (delayMs: number) => void;
+}
+
+/** In one batch of the removal of an old generation. */
+const REMOVE_ROWS = 1000;
+/** Between two looks whether an old generation may go. */
+const LOOK_MS = 1000;
+
+export class Generations {
+  readonly #parts: GenerationsParts;
+  readonly #rebuilds = new Map<string, Rebuild>();
+  /** By projector; those that were replaced, and had handled what their successors have not. */
+  #replaced: ReadonlyMap<string, readonly StoredProgress[]> = new Map();
+  #active: ReadonlyMap<string, number> = new Map();
+  #stopped = false;
+
+  constructor(parts: GenerationsParts) {
+    this.#parts = parts;
+  }
+
+  /** Partitions of this generation are not to be taken by the usual way now. */
+  holds(name: string, generation: number): boolean {
+    return this.#rebuilds.get(name)?.holds(generation) === true;
+  }
+
+  /** Those that this daemon is about to replace. */
+  get replacing(): { name: string; generation: number }[] {
+    return [...this.#rebuilds]
+      .filter(([, rebuild]) => rebuild.holds(rebuild.previous))
+      .map(([name, { previous }]) => ({ name, generation: previous }));
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const rebuild of this.#rebuilds.values()) rebuild.stop();
+  }
+
+  /** Looks at all that there are, and keeps what is to be worked for: the newest, and what readers get until that is it. */
+  async sort(definitions: readonly SubscriptionDefinition[]): Promise<SubscriptionDefinition[]> {
+    const { store, again } = this.#parts;
+    const newest = new Map(definitions.map(({ name, generation }) => [name, generation]));
+    // The only generation is the one that readers get.
+    if (newest.size === definitions.length) {
+      this.#active = newest;
+      this.#replaced = new Map();
+      return [...definitions];
+    }
+    const listed = await store.activeGenerations();
+    this.#active = new Map([...newest, ...listed.map(({ projector, generation }) => [projector, generation] as const)]);
+    const kept: SubscriptionDefinition[] = [];
+    const replaced = new Map<string, StoredProgress[]>();
+    for (const definition of definitions) {
+      const { name, generation } = definition;
+      const active = this.#active.get(name)!;
+      if (generation === active || generation === newest.get(name)) {
+        kept.push(definition);
+        continue;
+      }
+      const old = generation < active ? await this.#remembered(name, generation, active) : undefined;
+      if (old === undefined) void this.#remove(name, generation);
+      else {
+        replaced.set(name, [...(replaced.get(name) ?? []), old]);
+        again(LOOK_MS);
+      }
+    }
+    this.#replaced = replaced;
+    return kept;
+  }
+
+  /** Begins and ends rebuilds, as it was when they were sorted. `kept`: in order of name and generation. */
+  follow(kept: readonly SubscriptionDefinition[]): void {
+    const projectors = Map.groupBy(
+      kept.filter(({ kind }) => kind === 'projector'),
+      ({ name }) => name,
+    );
+    for (const [name, definitions] of projectors) {
+      const newest = definitions.at(-1)!;
+      for (const { generation } of definitions)
+        this.#parts.subscription(name, generation)!.replaces(this.#replaced.get(name) ?? []);
+      const running = this.#rebuilds.get(name);
+      if (running !== undefined && running.generation !== newest.generation) {
+        running.stop();
+        this.#rebuilds.delete(name);
+      }
+      if (definitions.length === 1) {
+        running?.over();
+        this.#rebuilds.delete(name);
+      } else if (!this.#rebuilds.has(name)) this.#begin(definitions[0]!, newest);
+    }
+  }
+
+  #begin(previous: SubscriptionDefinition, next: SubscriptionDefinition): void {
+    const { subscription, isServed } = this.#parts;
+    const { name, generation } = previous;
+    const rebuild = new Rebuild({
+      ...this.#parts,
+      previous: generation,
+      next: subscription(name, next.generation)!,
+      old: () => subscription(name, generation),
+      isServed: () => isServed(previous),
+    });
+    this.#rebuilds.set(name, rebuild);
+    rebuild.start();
+  }
+
+  /** What it had handled; `undefined`: its successor has handled all of that. */
+  async #remembered(name: string, generation: number, active: number): Promise<StoredProgress | undefined> {
+    const { store } = this.#parts;
+    const cursors = await store.listCursors(name);
+    const of = (wanted: number) => cursors.filter((row) => row.generation === wanted);
+    const old = await StoredProgress.read(store, of(generation));
+    const next = await StoredProgress.read(store, of(active));
+    return next.isPast(old.end) ? undefined : old;
+  }
+
+  async #remove(name: string, generation: number): Promise<void> {
+    const { store, log, again } = this.#parts;
+    try {
+      while (!this.#stopped && !(await store.removeGeneration(name, generation, REMOVE_ROWS)));
+    } catch (error) {
+      log.warn({ subscription: name, generation, err: error }, 'an old generation could not be removed; trying again');
+      again(LOOK_MS);
+    }
+  }
+}

@@ -1,0 +1,102 @@
+// How far one generation of a projector has come, for another one: its cursors, what it finished out of order, and what it could not handle.
+
+import type { Cover } from '../model/book.ts';
+import { type Ordering, orderingKey, orderingOf, partitionOf } from '../model/ordering.ts';
+import type { OrderingKey, ParkedKey, PartitionCursor, Store } from '../store.ts';
+
+const LIST_ROWS = 500;
+
+/** As it was stored when it was read. Only what no generation can undo is taken for handled. */
+export class StoredProgress {
+  /** It has handled nothing beyond this. */
+  readonly end: number;
+  /** Everything up to here was handled, or is parked. */
+  readonly least: number;
+  readonly ordering: Ordering;
+  readonly #positions: ReadonlyMap<number, number>;
+  readonly #done: ReadonlyMap<number, ReadonlySet<number>>;
+  readonly #parked: ReadonlyMap<OrderingKey, ParkedKey>;
+
+  private constructor(
+    cursors: readonly PartitionCursor[],
+    done: ReadonlyMap<number, ReadonlySet<number>>,
+    parked: readonly ParkedKey[],
+  ) {
+    this.ordering = orderingOf('projector', cursors.length === 1);
+    this.#positions = new Map(cursors.map(({ partition, position }) => [partition, position]));
+    this.#done = done;
+    this.#parked = new Map(parked.map((row) => [row.key, row]));
+    const positions = [...this.#positions.values()];
+    this.least = Math.min(...positions);
+    this.end = Math.max(
+      0,
+      ...positions,
+      ...[...done.values()].flatMap((each) => [...each]),
+      ...parked.map(handledUpTo),
+    );
+  }
+
+  /**
+   * After its cursors, in this order: what a cursor has passed was handled then, or is among the parked keys that are read later, or was handled
+   * meanwhile. `moves`: it is worked for, and its cursors will come to what it finished out of order; that is not read. `parked`: there are parked keys.
+   */
+  static async read(
+    store: Pick<Store, 'listDone' | 'listParked'>,
+    cursors: readonly PartitionCursor[],
+    { moves, parked: anyParked }: { moves: boolean; parked: boolean } = { moves: false, parked: true },
+  ): Promise<StoredProgress> {
+    const parked: ParkedKey[] = [];
+    const done = new Map<number, ReadonlySet<number>>();
+    for (const cursor of cursors) {
+      for (let after: ParkedKey | undefined; anyParked; ) {
+        const rows = await store.listParked({ partition: cursor, limit: LIST_ROWS, ...(after && { after }) });
+        parked.push(...rows);
+        if (rows.length < LIST_ROWS) break;
+        after = rows.at(-1)!;
+      }
+      if (!moves) done.set(cursor.partition, new Set(await store.listDone(cursor)));
+    }
+    return new StoredProgress(cursors, done, parked);
+  }
+
+  hasHandled(cover: Cover, position: number): boolean {
+    if (position > this.end || this.parkedAt(cover, position) !== undefined) return false;
+    const partition = partitionOf(this.ordering, cover, this.#positions.size);
+    if (position <= (this.#positions.get(partition) ?? 0) || this.#done.get(partition)?.has(position) === true)
+      return true;
+    // Its retry lane has come further than the cursor.
+    const row = this.#rowOf(cover);
+    return row !== undefined && position >= row.firstPosition && position <= handledUpTo(row);
+  }
+
+  /** The event is held up in this key. */
+  parkedAt(cover: Cover, position: number): ParkedKey | undefined {
+    const row = this.#rowOf(cover);
+    return row === undefined || row.state === 'draining' || position < row.position ? undefined : row;
+  }
+
+  /** The cursor that the event's stream follows has passed it. */
+  hasPassed(cover: Cover, position: number): boolean {
+    return position <= (this.#positions.get(partitionOf(this.ordering, cover, this.#positions.size)) ?? 0);
+  }
+
+  /** It has handled everything up to there: nothing that another one had is told to it any more. */
+  isPast(position: number): boolean {
+    const waits = [...this.#parked.values()].some((row) => row.state !== 'draining' && row.position <= position);
+    return this.least >= position && !waits;
+  }
+
+  /** Keys that wait for somebody at an event up to the position. */
+  deadUpTo(position: number): number {
+    return [...this.#parked.values()].filter((row) => row.state === 'dead' && row.position <= position).length;
+  }
+
+  #rowOf(cover: Cover): ParkedKey | undefined {
+    return this.#parked.size === 0 ? undefined : this.#parked.get(orderingKey(this.ordering, cover));
+  }
+}
+
+/** Of the key, by the retry lane. */
+function handledUpTo({ state, position, through }: ParkedKey): number {
+  return state === 'draining' ? through : position - 1;
+}
