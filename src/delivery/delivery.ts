@@ -90,6 +90,7 @@ export class Delivery {
   #reconciling: Promise<void> | undefined;
   #again = false;
   #retake: Timer | undefined;
+  #retakeAtMs = Infinity;
   #stopped = false;
 
   constructor(options: DeliveryOptions) {
@@ -364,10 +365,15 @@ export class Delivery {
     };
   }
 
+  /** At the latest. */
   #retakeIn(delayMs: number): void {
-    if (this.#stopped || this.#retake !== undefined) return;
-    this.#retake = this.#options.runtime.after(delayMs, () => {
-      this.#retake = undefined;
+    const { runtime } = this.#options;
+    const atMs = runtime.monotonicMs() + delayMs;
+    if (this.#stopped || atMs >= this.#retakeAtMs) return;
+    this.#retake?.cancel();
+    this.#retakeAtMs = atMs;
+    this.#retake = runtime.after(delayMs, () => {
+      this.#retakeAtMs = Infinity;
       this.#kick();
     });
   }

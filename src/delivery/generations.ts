@@ -37,7 +37,6 @@ export class Generations {
   readonly #rebuilds = new Map<string, Rebuild>();
   /** By projector; those that were replaced, and had handled what their successors have not. */
   #replaced: ReadonlyMap<string, readonly StoredProgress[]> = new Map();
-  #active: ReadonlyMap<string, number> = new Map();
   #stopped = false;
 
   constructor(parts: GenerationsParts) {
@@ -67,17 +66,17 @@ export class Generations {
     const newest = new Map(definitions.map(({ name, generation }) => [name, generation]));
     // The only generation is the one that readers get.
     if (newest.size === definitions.length) {
-      this.#active = newest;
       this.#replaced = new Map();
       return [...definitions];
     }
-    const listed = await store.activeGenerations();
-    this.#active = new Map([...newest, ...listed.map(({ projector, generation }) => [projector, generation] as const)]);
+    const generations = await store.activeGenerations();
+    const activeOf = new Map(generations.map(({ projector, generation }) => [projector, generation]));
     const kept: SubscriptionDefinition[] = [];
     const replaced = new Map<string, StoredProgress[]>();
     for (const definition of definitions) {
       const { name, generation } = definition;
-      const active = this.#active.get(name)!;
+      // Sagas and process managers have one.
+      const active = activeOf.get(name) ?? generation;
       if (generation === active || generation === newest.get(name)) {
         kept.push(definition);
         continue;

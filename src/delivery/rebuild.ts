@@ -37,6 +37,7 @@ const TELL_MS = 10_000;
 const HOLD_MS = 5000;
 /** After a hand-over that did not come about. */
 const PAUSE_MS = 2000;
+
 export interface Progress {
   position: number;
   target: number;

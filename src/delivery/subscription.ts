@@ -99,6 +99,7 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   predecessor: Predecessor | undefined;
   /** Generations that were replaced, as long as this one has not handled all that they had. */
   #replaced: readonly StoredProgress[] = [];
+  #replacedUpTo = 0;
 
   constructor(parts: SubscriptionParts, coordinator: ReactionCoordinator, definition: SubscriptionDefinition) {
     this.#parts = parts;
@@ -297,6 +298,7 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   /** Readers get this generation now. */
   replaces(old: readonly StoredProgress[]): void {
     this.#replaced = old;
+    this.#replacedUpTo = Math.max(0, ...old.map(({ end }) => end));
   }
 
   /** The generation before has gone on, or is over. */
@@ -390,12 +392,12 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   }
 
   replays(cover: Cover, position: number): boolean {
-    const before = this.predecessor === undefined ? this.#replaced : [this.predecessor, ...this.#replaced];
-    return before.some((old) => old.hasHandled(cover, position));
+    const handled = (old: Pick<Predecessor, 'hasHandled'>) => old.hasHandled(cover, position);
+    return (this.predecessor !== undefined && handled(this.predecessor)) || this.#replaced.some(handled);
   }
 
   get mixedUpTo(): number {
-    return this.gated ? Infinity : Math.max(0, ...this.#replaced.map(({ end }) => end));
+    return this.gated ? Infinity : this.#replacedUpTo;
   }
 
   mayHandle(cover: Cover, position: number): boolean {

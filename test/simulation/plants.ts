@@ -137,7 +137,8 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
     ],
   },
   'effect-repeated': {
-    about: 'what the next generation went on with is handled once more by the one that it replaces, when that is replayed',
+    about:
+      'what the next generation went on with is handled once more by the one that it replaces, when that is replayed',
     changes: [
       {
         file: 'delivery/parking.ts',
