@@ -227,6 +227,8 @@ export class Partition {
 
   /** Another generation has gone on. */
   recheck(): void {
+    // What waited with the tail has been dropped: it is whoever's who takes the partition next, and not the retry lane's that ends here.
+    if (this.#closed) return;
     this.#parking.recheck();
     this.#lanes.recheck();
   }

@@ -35,6 +35,8 @@ const LOOK_MS = 50;
 const TELL_MS = 10_000;
 /** The old one is not held longer, when no other daemon has to give back partitions before. */
 const HOLD_MS = 5000;
+/** So long a switch waits for what the old one had finished out of order: that may need more room than the new one has. */
+const PATIENT_MS = 2000;
 /** After a hand-over that did not come about. */
 const PAUSE_MS = 2000;
 
@@ -197,9 +199,11 @@ export class Rebuild implements Predecessor {
       if (!(await this.#hold(old, late))) return false;
       const held = await this.#readOld(await store.listCursors(next.name));
       this.#know(held, false);
+      const patientUntilMs = runtime.monotonicMs() + PATIENT_MS;
       while (!late()) {
         for (const partition of next.partitions) partition.hurry();
-        switched = await this.#switch();
+        const shows = runtime.monotonicMs() > patientUntilMs || (await this.#covers(held));
+        switched = shows && (await this.#switch());
         if (switched) break;
         await sleep(runtime, 5, this.#stopping.signal);
       }
@@ -228,6 +232,14 @@ export class Rebuild implements Predecessor {
       // What was taken for the switch is taken as usual again, or never.
       onChanged();
     }
+  }
+
+  /** Whoever has seen a row of the old one is to find it in the new one. */
+  async #covers(old: StoredProgress): Promise<boolean> {
+    if (!old.anyDone) return true;
+    const { store, next } = this.#options;
+    const own = (await store.listCursors(next.name)).filter((row) => row.generation === next.generation);
+    return (await StoredProgress.read(store, own)).covers(old);
   }
 
   async #switch(): Promise<boolean> {

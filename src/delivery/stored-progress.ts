@@ -86,6 +86,20 @@ export class StoredProgress {
     return this.least >= position && !waits;
   }
 
+  /** Some event was finished out of order. */
+  get anyDone(): boolean {
+    return [...this.#done.values()].some(({ size }) => size > 0);
+  }
+
+  /** It has finished what the other one had finished out of order, as far as partitions can be compared. */
+  covers(old: StoredProgress): boolean {
+    if (old.#positions.size !== this.#positions.size) return true;
+    return [...old.#done].every(([partition, done]) => {
+      const [position, own] = [this.#positions.get(partition)!, this.#done.get(partition)];
+      return [...done].every((each) => each <= position || own?.has(each) === true);
+    });
+  }
+
   /** Keys that wait for somebody at an event up to the position. */
   deadUpTo(position: number): number {
     return [...this.#parked.values()].filter((row) => row.state === 'dead' && row.position <= position).length;
