@@ -254,7 +254,8 @@ export interface DeliveryStore {
 
   /**
    * Removes a generation with everything that belongs to it, its leases first: whoever still works for it is fenced. The subscription's
-   * timers go with its last generation. Projections go in batches of at most `limit`: true when all is gone, else call again.
+   * timers go with its last generation. Projections go in batches of at most `limit`, and its declaration with the last of them: true when all is
+   * gone, else call again. Of the one that readers get nothing is removed while there are others: true as well.
    */
   removeGeneration(subscription: string, generation: number, limit: number): Promise<boolean>;
 

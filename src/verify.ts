@@ -275,7 +275,8 @@ function parkedPointer({ partition, key, state, position, firstPosition, through
   if (firstPosition < 1 || position < firstPosition) {
     throw new Fault(`${what} is at position ${position} and began at ${firstPosition}`);
   }
-  if (through !== 0) throw new Fault(`${what} is ${state}, but caught up to ${through}`);
+  // The next generation has gone on with it up to there.
+  if (through > position) return { what, position: through };
   return { what, position, next: true };
 }
 

@@ -36,7 +36,8 @@ async function deliver(store: Store): Promise<void> {
   const partition = { subscription: 'totals', generation: 1, partition: 0 };
   const { epoch } = (await store.acquire(partition, 'me', 1))!;
   const parked = [
-    parkedKey(partition, 'a', { position: 4, firstPosition: 3 }),
+    // The generation that is built beside it has gone on with the key.
+    parkedKey(partition, 'a', { position: 4, firstPosition: 3, through: 6 }),
     parkedKey(partition, 'b', { state: 'draining', through: 8 }),
   ];
   const stream = freshStream({ root: new Uint8Array(16).fill(1) });
@@ -200,9 +201,9 @@ const faults: [string, string, RegExp][] = [
     /^the parked key a .* is at position 2 and began at 3$/,
   ],
   [
-    'a key that is parked and caught up',
-    `UPDATE parked SET state = 'dead' WHERE key = 'b'`,
-    /^the parked key b .* is dead, but caught up to 8$/,
+    'a key that was gone on with beyond the end',
+    `UPDATE parked SET through = 9 WHERE key = 'a'`,
+    /^the parked key a .* is at position 9, the log ends at 8$/,
   ],
   [
     'a key that drains beyond the end',

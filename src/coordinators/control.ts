@@ -4,6 +4,7 @@ import type { Components } from '../component.ts';
 import { declaredGeneration, rebuiltDefinition, startAfterAll } from '../delivery/declarations.ts';
 import type { InstanceBody } from '../delivery/instances.ts';
 import type { DeliveryLog } from '../delivery/parts.ts';
+import { stuckKeys } from '../delivery/stored-progress.ts';
 import type { Subscription } from '../delivery/subscription.ts';
 import { invalid } from '../errors.ts';
 import { orderingOf, partitionOf } from '../model/ordering.ts';
@@ -212,10 +213,8 @@ export class ControlCoordinator {
     const position = least(generation);
     // When it is over, the old generation goes.
     const target = least(previous) === Infinity ? position : least(previous);
-    const parked = (await store.countParked())
-      .filter((row) => row.subscription === projector && row.generation === generation)
-      .reduce((sum, { count }) => sum + count, 0);
-    return { position, target, generation, parked };
+    const parked = await stuckKeys(store, { name: projector, generation });
+    return { position, target, generation, parked: parked.length };
   }
 
   #state(definition: SubscriptionDefinition): SubscriptionStatus['state'] {

@@ -411,7 +411,7 @@ export class Delivery {
       // Those that were looked at before may contradict it.
       this.#again = true;
     }
-    const kept = await this.#generations.sort(definitions);
+    const kept = await this.#generations.sortOut(definitions);
     for (const definition of kept) {
       const text = textOf(definition.name, definition.generation);
       const known = this.#subscriptions.get(text);

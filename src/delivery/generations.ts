@@ -37,6 +37,10 @@ export class Generations {
   readonly #rebuilds = new Map<string, Rebuild>();
   /** By projector; those that were replaced, and had handled what their successors have not. */
   #replaced: ReadonlyMap<string, readonly StoredProgress[]> = new Map();
+  /** The same by name and generation, as it was when they were replaced. */
+  readonly #ends = new Map<string, StoredProgress>();
+  /** Those that are being removed. */
+  readonly #going = new Set<string>();
   #stopped = false;
 
   constructor(parts: GenerationsParts) {
@@ -60,15 +64,21 @@ export class Generations {
     for (const rebuild of this.#rebuilds.values()) rebuild.stop();
   }
 
-  /** Looks at all that there are, and keeps what is to be worked for: the newest, and what readers get until that is it. */
-  async sort(definitions: readonly SubscriptionDefinition[]): Promise<SubscriptionDefinition[]> {
+  /**
+   * What is to be worked for: the newest, and what readers get until that is it. Of the others it removes those that nobody needs any more, and
+   * remembers what the rest had handled.
+   */
+  async sortOut(definitions: readonly SubscriptionDefinition[]): Promise<SubscriptionDefinition[]> {
     const { store, again } = this.#parts;
     const newest = new Map(definitions.map(({ name, generation }) => [name, generation]));
     // The only generation is the one that readers get.
     if (newest.size === definitions.length) {
       this.#replaced = new Map();
+      this.#ends.clear();
       return [...definitions];
     }
+    const texts = new Set(definitions.map(textOf));
+    for (const text of this.#ends.keys()) if (!texts.has(text)) this.#ends.delete(text);
     const generations = await store.activeGenerations();
     const activeOf = new Map(generations.map(({ projector, generation }) => [projector, generation]));
     const kept: SubscriptionDefinition[] = [];
@@ -82,17 +92,15 @@ export class Generations {
         continue;
       }
       const old = generation < active ? await this.#remembered(name, generation, active) : undefined;
-      if (old === undefined) void this.#remove(name, generation);
-      else {
-        replaced.set(name, [...(replaced.get(name) ?? []), old]);
-        again(LOOK_MS);
-      }
+      if (old !== undefined) replaced.set(name, [...(replaced.get(name) ?? []), old]);
+      else void this.#remove(name, generation);
+      again(LOOK_MS);
     }
     this.#replaced = replaced;
     return kept;
   }
 
-  /** Begins and ends rebuilds, as it was when they were sorted. `kept`: in order of name and generation. */
+  /** Begins and ends rebuilds, as it was when they were sorted out. `kept`: in order of name and generation. */
   follow(kept: readonly SubscriptionDefinition[]): void {
     const projectors = Map.groupBy(
       kept.filter(({ kind }) => kind === 'projector'),
@@ -103,14 +111,14 @@ export class Generations {
       for (const { generation } of definitions)
         this.#parts.subscription(name, generation)!.replaces(this.#replaced.get(name) ?? []);
       const running = this.#rebuilds.get(name);
-      if (running !== undefined && running.generation !== newest.generation) {
-        running.stop();
-        this.#rebuilds.delete(name);
-      }
-      if (definitions.length === 1) {
-        running?.over();
-        this.#rebuilds.delete(name);
-      } else if (!this.#rebuilds.has(name)) this.#begin(definitions[0]!, newest);
+      const goesOn =
+        definitions.length > 1 &&
+        running?.generation === newest.generation &&
+        running.previous === definitions[0]!.generation;
+      if (goesOn) continue;
+      running?.over();
+      this.#rebuilds.delete(name);
+      if (definitions.length > 1) this.#begin(definitions[0]!, newest);
     }
   }
 
@@ -133,18 +141,32 @@ export class Generations {
     const { store } = this.#parts;
     const cursors = await store.listCursors(name);
     const of = (wanted: number) => cursors.filter((row) => row.generation === wanted);
-    const old = await StoredProgress.read(store, of(generation));
-    const next = await StoredProgress.read(store, of(active));
-    return next.isPast(old.end) ? undefined : old;
+    const text = textOf({ name, generation });
+    // Nobody works for it any more: it stays as it is.
+    const old = this.#ends.get(text) ?? (await StoredProgress.read(store, of(generation)));
+    this.#ends.set(text, old);
+    const behind = of(active).some(({ position }) => position < old.end);
+    if (behind || !(await StoredProgress.read(store, of(active), { done: false, parked: true })).isPast(old.end))
+      return old;
+    this.#ends.delete(text);
+    return undefined;
   }
 
   async #remove(name: string, generation: number): Promise<void> {
-    const { store, log, again } = this.#parts;
+    const { store, log } = this.#parts;
+    const text = textOf({ name, generation });
+    if (this.#going.has(text)) return;
+    this.#going.add(text);
     try {
       while (!this.#stopped && !(await store.removeGeneration(name, generation, REMOVE_ROWS)));
     } catch (error) {
       log.warn({ subscription: name, generation, err: error }, 'an old generation could not be removed; trying again');
-      again(LOOK_MS);
+    } finally {
+      this.#going.delete(text);
     }
   }
+}
+
+function textOf({ name, generation }: Pick<SubscriptionDefinition, 'name' | 'generation'>): string {
+  return `${name} ${generation}`;
 }

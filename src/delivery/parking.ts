@@ -11,7 +11,7 @@ import type { OrderingKey, ParkedKey, Unit, WorkPart } from '../store.ts';
 import { type KeyEvent, KeyReader } from './key-reader.ts';
 import type { Partition } from './partition.ts';
 import type { DeliveryParts, RetryKind, SubscriptionContext } from './parts.ts';
-import { Fenced, readStubbornly } from './units.ts';
+import { allParked, Fenced, readStubbornly } from './units.ts';
 
 interface Entry {
   /** As it is stored. */
@@ -55,7 +55,6 @@ export const HELD_UP = {
   message: 'the generation before is held up in this key',
 } as const;
 const UNCOUNTED = { tries: Infinity, minMs: 100, maxMs: 5000 };
-const LIST_ROWS = 500;
 /** Until a rebuild may go on with what its predecessor has not handled. */
 const GATED_MICROS = 50_000;
 
@@ -155,8 +154,10 @@ export class Parking {
   }
 
   /** The key may have brought something down: it is tried alone. */
-  parkSuspect(key: OrderingKey, position: number): Promise<void> {
-    return this.park(key, position, { attempts: 0, delayMs: 0, ...IN_HAND });
+  async parkSuspect(key: OrderingKey, position: number): Promise<void> {
+    await this.park(key, position, { attempts: 0, delayMs: 0, ...IN_HAND });
+    const entry = this.#entries.get(key);
+    if (entry !== undefined) entry.alone = true;
   }
 
   /**
@@ -198,7 +199,12 @@ export class Parking {
 
   async #store(rows: readonly ParkedKey[]): Promise<void> {
     for (let stored = false; !stored; ) {
-      const changes = rows.map((row) => ({ version: this.#entries.get(row.key)?.row.version ?? 0, row }));
+      const changes = rows.map((row) => {
+        const known = this.#entries.get(row.key)?.row;
+        // Everything in between was handled: the cursor, which may be far behind, does not say so.
+        const again = known?.state === 'draining' && { firstPosition: known.firstPosition };
+        return { version: known?.version ?? 0, row: { ...row, ...again } };
+      });
       try {
         await this.#partition.commit(this.#unit(changes));
         stored = true;
@@ -283,13 +289,7 @@ export class Parking {
   /** Rows may have been replayed or discarded by anybody. */
   async refresh(): Promise<void> {
     if (this.#closed) return;
-    const partition = this.#partition.key;
-    for (let after: ParkedKey | undefined; ; ) {
-      const rows = await this.#parts.store.listParked({ partition, limit: LIST_ROWS, ...(after && { after }) });
-      this.merge(rows);
-      if (rows.length < LIST_ROWS) break;
-      after = rows.at(-1)!;
-    }
+    this.merge(await allParked(this.#parts.store, { partition: this.#partition.key }));
   }
 
   /** Rows as they are stored. */
@@ -357,10 +357,10 @@ export class Parking {
     if (event === undefined || event.page.position >= entry.tailFrom)
       return entry.offered > looked || this.#drain(entry);
     if (!this.#subscription.mayHandle(event.cover, event.page.position)) return this.#waitForOthers(entry);
+    entry.trying = event.page.position;
     const heldUp = this.#subscription.heldUp(event.cover, event.page.position);
     const before = heldUp && (await this.#readHeldUp(heldUp, event.page.position));
     if (heldUp !== undefined && before === undefined) return this.#waitForOthers(entry);
-    entry.trying = event.page.position;
     // Whoever made its last attempt did not live to tell.
     if (kind === 'exclusive' && row.attempts > 0 && this.after(row.attempts).state === 'dead') {
       const error = new DaybookError('COMPONENT_UNAVAILABLE', row.message);
@@ -376,7 +376,7 @@ export class Parking {
     let effect: Awaited<ReturnType<SubscriptionContext['handle']>>;
     try {
       // Whoever was to replace a generation that is held up here has marked how far it came.
-      const done = page.position <= Math.max(row.through, before?.through ?? 0);
+      const done = page.position <= Math.max(entry.row.through, before?.through ?? 0);
       const replaying = done || this.#subscription.replays(cover, page.position);
       effect = await this.#subscription.handle(book, this.#partition.place(row.key, attempt, replaying));
     } catch (thrown) {
@@ -433,6 +433,7 @@ export class Parking {
 
   /** The generation before has to go on first. */
   #waitForOthers(entry: Entry): false {
+    entry.trying = 0;
     entry.dueAtMicros = this.#parts.storeClock() + GATED_MICROS;
     return false;
   }
@@ -586,6 +587,11 @@ export class Parking {
 function marked(row: ParkedKey, position: number): WorkPart['parked'][number] {
   const { partition, key, version } = row;
   return { partition, key, version, row: { ...row, through: Math.max(row.through, position) } };
+}
+
+/** It fails, or may have brought something down. Others have only to be gone on with. */
+export function isStuck({ state, reason }: ParkedKey): boolean {
+  return state !== 'draining' && reason !== '' && reason !== HELD_UP.reason;
 }
 
 function hasFailed({ reason }: { reason: string }): boolean {

@@ -1,4 +1,4 @@
-// A projector is built anew beside the running one. The new generation handles only what the old one has handled. When it is close, the
+// A projector is built anew beside the running one. The new generation handles what the old one has handled, or could not. When it is close, the
 // old one is held where it is, the new one catches up to exactly there, and one transaction switches over: at each instant one of the
 // two owns the next event.
 
@@ -7,7 +7,7 @@ import { type Runtime, sleep } from '../runtime.ts';
 import type { ParkedKey, PartitionCursor, Store } from '../store.ts';
 import type { DeliveryLog } from './parts.ts';
 import type { Reading } from './reading.ts';
-import { StoredProgress } from './stored-progress.ts';
+import { StoredProgress, stuckKeys } from './stored-progress.ts';
 import type { Predecessor, Subscription } from './subscription.ts';
 import { readStubbornly } from './units.ts';
 
@@ -51,6 +51,7 @@ export class Rebuild implements Predecessor {
   readonly #stopping = new AbortController();
   /** As of the last look. */
   #old: StoredProgress | undefined;
+  #end = 0;
   /** Somebody may still try what it has parked. */
   #served = true;
   #holding = false;
@@ -70,7 +71,7 @@ export class Rebuild implements Predecessor {
   }
 
   get end(): number {
-    return this.#old?.end ?? 0;
+    return this.#end;
   }
 
   hasHandled(cover: Cover, position: number): boolean {
@@ -78,16 +79,15 @@ export class Rebuild implements Predecessor {
   }
 
   leaves(cover: Cover, position: number): boolean {
-    return this.hasHandled(cover, position) || this.#heldUp(cover, position) !== undefined;
+    return this.hasHandled(cover, position) || this.#givenUp(cover, position) !== undefined;
   }
 
   heldUp(cover: Cover, position: number): ParkedKey | undefined {
-    // A key that is the whole log cannot say which of its streams have been gone on with.
-    const comparable = this.#old?.ordering === 'stream' || this.#options.next.ordering !== 'stream';
-    return comparable ? this.#heldUp(cover, position) : undefined;
+    // Of a key that is the whole log, everything that follows would be gone on with one by one.
+    return this.#old?.ordering === 'stream' ? this.#givenUp(cover, position) : undefined;
   }
 
-  #heldUp(cover: Cover, position: number): ParkedKey | undefined {
+  #givenUp(cover: Cover, position: number): ParkedKey | undefined {
     const parked = this.#old?.parkedAt(cover, position);
     // Of what lies beyond the cursor, nobody knows to whom it will belong when the key has drained.
     if (parked === undefined || !this.#old!.hasPassed(cover, position)) return undefined;
@@ -158,30 +158,28 @@ export class Rebuild implements Predecessor {
     const { store, next, previous, isServed } = this.#options;
     const cursors = await store.listCursors(next.name);
     const counts = (await store.countParked()).filter((row) => row.subscription === next.name);
-    const moves = isServed();
-    const old = await this.#readOld(cursors, {
-      moves,
-      parked: counts.some(({ generation }) => generation === previous),
-    });
+    const served = isServed();
+    const parkedOf = (wanted: number) => counts.some(({ generation }) => generation === wanted);
+    const old = await this.#readOld(cursors, { done: !served, parked: parkedOf(previous) });
     if ((await store.activeGeneration(next.name)) !== previous) return undefined;
-    this.#know(old, moves);
-    const parked = counts
-      .filter(({ generation, state }) => generation === next.generation && state !== 'draining')
-      .reduce((sum, { count }) => sum + count, 0);
+    this.#know(old, served);
+    const parked = parkedOf(next.generation) ? (await stuckKeys(store, next)).length : 0;
     const own = cursors.filter((row) => row.generation === next.generation);
     const position = own.reduce((least, cursor) => Math.min(least, cursor.position), Infinity);
     return { position, target: old.least, parked };
   }
 
-  #readOld(cursors: readonly PartitionCursor[], how?: { moves: boolean; parked: boolean }): Promise<StoredProgress> {
+  #readOld(cursors: readonly PartitionCursor[], wanted?: { done: boolean; parked: boolean }): Promise<StoredProgress> {
     const { store, previous } = this.#options;
     const own = cursors.filter((row) => row.generation === previous);
-    return StoredProgress.read(store, own, how);
+    return StoredProgress.read(store, own, wanted);
   }
 
   /** All of it at once: a cursor that has passed a key says nothing without the key's row. */
   #know(old: StoredProgress, served: boolean): void {
     this.#old = old;
+    // Done marks are not read each time.
+    this.#end = Math.max(this.#end, old.end);
     this.#served = served;
     this.#options.next.recheck();
   }
@@ -190,7 +188,8 @@ export class Rebuild implements Predecessor {
     const { runtime, store, next, previous, log, leaseMs, onChanged, onHolding, old: find } = this.#options;
     const begunMs = runtime.monotonicMs();
     // The others give back what they hold after their next heartbeat.
-    const late = () => this.#stopping.signal.aborted || runtime.monotonicMs() - begunMs > HOLD_MS + leaseMs / 2;
+    const untilMs = begunMs + HOLD_MS + leaseMs / 2;
+    const late = () => this.#stopping.signal.aborted || runtime.monotonicMs() > untilMs;
     const old = find();
     this.#holding = true;
     onHolding();
@@ -199,13 +198,14 @@ export class Rebuild implements Predecessor {
       if (!(await this.#hold(old, late))) return false;
       const held = await this.#readOld(await store.listCursors(next.name));
       this.#know(held, false);
-      const patientUntilMs = runtime.monotonicMs() + PATIENT_MS;
+      const heldMs = runtime.monotonicMs();
+      const patientUntilMs = heldMs + Math.min(PATIENT_MS, (untilMs - heldMs) / 2);
       while (!late()) {
         for (const partition of next.partitions) partition.hurry();
         const shows = runtime.monotonicMs() > patientUntilMs || (await this.#covers(held));
         switched = shows && (await this.#switch());
         if (switched) break;
-        await sleep(runtime, 5, this.#stopping.signal);
+        await sleep(runtime, shows ? 5 : LOOK_MS, this.#stopping.signal);
       }
       if (!switched) return false;
       // Not another event for it. The new one goes beyond it when everybody here knows what it had handled in the end.
@@ -239,7 +239,7 @@ export class Rebuild implements Predecessor {
     if (!old.anyDone) return true;
     const { store, next } = this.#options;
     const own = (await store.listCursors(next.name)).filter((row) => row.generation === next.generation);
-    return (await StoredProgress.read(store, own)).covers(old);
+    return (await StoredProgress.read(store, own, { done: true, parked: false })).covers(old);
   }
 
   async #switch(): Promise<boolean> {

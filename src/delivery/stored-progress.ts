@@ -3,8 +3,8 @@
 import type { Cover } from '../model/book.ts';
 import { type Ordering, orderingKey, orderingOf, partitionOf } from '../model/ordering.ts';
 import type { OrderingKey, ParkedKey, PartitionCursor, Store } from '../store.ts';
-
-const LIST_ROWS = 500;
+import { isStuck } from './parking.ts';
+import { allParked } from './units.ts';
 
 /** As it was stored when it was read. Only what no generation can undo is taken for handled. */
 export class StoredProgress {
@@ -26,35 +26,28 @@ export class StoredProgress {
     this.#positions = new Map(cursors.map(({ partition, position }) => [partition, position]));
     this.#done = done;
     this.#parked = new Map(parked.map((row) => [row.key, row]));
-    const positions = [...this.#positions.values()];
-    this.least = Math.min(...positions);
-    this.end = Math.max(
-      0,
-      ...positions,
-      ...[...done.values()].flatMap((each) => [...each]),
-      ...parked.map(handledUpTo),
-    );
+    let [least, end] = [Infinity, 0];
+    for (const { position } of cursors) [least, end] = [Math.min(least, position), Math.max(end, position)];
+    for (const positions of done.values()) for (const position of positions) end = Math.max(end, position);
+    for (const row of parked) end = Math.max(end, handledUpTo(row));
+    this.least = least;
+    this.end = end;
   }
 
   /**
    * After its cursors, in this order: what a cursor has passed was handled then, or is among the parked keys that are read later, or was handled
-   * meanwhile. `moves`: it is worked for, and its cursors will come to what it finished out of order; that is not read. `parked`: there are parked keys.
+   * meanwhile. What nobody needs is not read: of a generation that goes on, the cursors come to what it finished out of order.
    */
   static async read(
     store: Pick<Store, 'listDone' | 'listParked'>,
     cursors: readonly PartitionCursor[],
-    { moves, parked: anyParked }: { moves: boolean; parked: boolean } = { moves: false, parked: true },
+    wanted: { done: boolean; parked: boolean } = { done: true, parked: true },
   ): Promise<StoredProgress> {
     const parked: ParkedKey[] = [];
     const done = new Map<number, ReadonlySet<number>>();
     for (const cursor of cursors) {
-      for (let after: ParkedKey | undefined; anyParked; ) {
-        const rows = await store.listParked({ partition: cursor, limit: LIST_ROWS, ...(after && { after }) });
-        parked.push(...rows);
-        if (rows.length < LIST_ROWS) break;
-        after = rows.at(-1)!;
-      }
-      if (!moves) done.set(cursor.partition, new Set(await store.listDone(cursor)));
+      if (wanted.parked) parked.push(...(await allParked(store, { partition: cursor })));
+      if (wanted.done) done.set(cursor.partition, new Set(await store.listDone(cursor)));
     }
     return new StoredProgress(cursors, done, parked);
   }
@@ -83,7 +76,7 @@ export class StoredProgress {
   /** It has handled everything up to there: nothing that another one had is told to it any more. */
   isPast(position: number): boolean {
     const waits = [...this.#parked.values()].some((row) => row.state !== 'draining' && row.position <= position);
-    return this.least >= position && !waits;
+    return this.#positions.size > 0 && this.least >= position && !waits;
   }
 
   /** Some event was finished out of order. */
@@ -108,6 +101,15 @@ export class StoredProgress {
   #rowOf(cover: Cover): ParkedKey | undefined {
     return this.#parked.size === 0 ? undefined : this.#parked.get(orderingKey(this.ordering, cover));
   }
+}
+
+/** Keys of a generation that fail. */
+export async function stuckKeys(
+  store: Pick<Store, 'listParked'>,
+  { name, generation }: { name: string; generation: number },
+): Promise<ParkedKey[]> {
+  const rows = await allParked(store, { subscription: name });
+  return rows.filter((row) => row.partition.generation === generation && isStuck(row));
 }
 
 /** Of the key, by the retry lane. */

@@ -27,6 +27,7 @@ import { Room } from './room.ts';
 import type { StoredProgress } from './stored-progress.ts';
 import { Suspects } from './suspects.ts';
 import { Timers, type TimersParts } from './timers.ts';
+import { allParked } from './units.ts';
 
 export interface SubscriptionParts extends TimersParts {
   tail: LogTail;
@@ -47,7 +48,6 @@ export interface SubscriptionParts extends TimersParts {
 
 export type SubscriptionState = 'running' | 'paused' | 'suspended' | 'waiting for a host';
 
-const LIST_ROWS = 500;
 const READ_BYTES = 1 << 20;
 
 /** A partition that was taken. */
@@ -189,14 +189,7 @@ export class Subscription implements SubscriptionContext, OutboxContext {
       const { store } = this.#parts;
       const done = await store.listDone(taken);
       const passed = taken.redeclared ? await this.#passed(taken, done) : new Map();
-      const parked: ParkedKey[] = [];
-      for (let after: ParkedKey | undefined; ; ) {
-        const rows = await store.listParked({ partition: taken, limit: LIST_ROWS, ...(after && { after }) });
-        parked.push(...rows);
-        if (rows.length < LIST_ROWS) break;
-        after = rows.at(-1)!;
-      }
-      found.push({ taken, done, passed, parked });
+      found.push({ taken, done, passed, parked: await allParked(store, { partition: taken }) });
     }
     if (this.#stopped) return;
     // From here on nothing can fail: what is held is worked for.
@@ -295,7 +288,7 @@ export class Subscription implements SubscriptionContext, OutboxContext {
     return this.#holding;
   }
 
-  /** Readers get this generation now. */
+  /** What generations had handled that readers do not get any more. */
   replaces(old: readonly StoredProgress[]): void {
     this.#replaced = old;
     this.#replacedUpTo = Math.max(0, ...old.map(({ end }) => end));

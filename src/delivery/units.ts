@@ -1,7 +1,7 @@
 import { asDaybookError } from '../errors.ts';
 import { retryDelayMs } from '../model/retry.ts';
 import { sleep } from '../runtime.ts';
-import type { Unit } from '../store.ts';
+import type { ParkedKey, PartitionKey, Store, Unit } from '../store.ts';
 import type { DeliveryParts } from './parts.ts';
 
 /** What a unit builds on is not so any more. */
@@ -13,6 +13,21 @@ export class Fenced extends Error {
     super(what);
     this.name = 'Fenced';
     this.conflict = conflict;
+  }
+}
+
+const LIST_ROWS = 500;
+
+/** All parked keys of a partition, or of all that a subscription has. */
+export async function allParked(
+  store: Pick<Store, 'listParked'>,
+  of: { partition: PartitionKey } | { subscription: string },
+): Promise<ParkedKey[]> {
+  const all: ParkedKey[] = [];
+  for (let after: ParkedKey | undefined; ; after = all.at(-1)) {
+    const rows = await store.listParked({ ...of, limit: LIST_ROWS, ...(after && { after }) });
+    all.push(...rows);
+    if (rows.length < LIST_ROWS) return all;
   }
 }
 

@@ -301,7 +301,7 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
               partition: place,
               key: 'k',
               version: 0,
-              row: parkedKey(place, 'k'),
+              row: parkedKey(place, 'k', { state: 'draining', through: 1000 }),
             })),
             outboxAdded: [partition, second].map((place) => outboxRow(place, { position: 3 })),
             timers: [{ key: timer, version: 0, row: timer }],
@@ -310,14 +310,20 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
         );
         const left = async (generation: number) =>
           (await store.listProjections({ tenant: '', projector: name, generation, prefix: '', limit: 99 })).length;
+        assert.equal(await store.removeGeneration(name, 1, 2), true);
+        assert.equal(await left(1), 5, 'readers get it');
+        assert.equal(await store.switchGeneration(name, 1, 2), true);
         assert.equal(await store.removeGeneration(name, 1, 2), false);
         await fenced(working({ fences }), /there is no partition/);
         assert.equal(await left(1), 3);
+        const listed = async () => (await store.listSubscriptions()).filter((each) => each.name === name).length;
+        assert.equal(await listed(), 2, 'who stops now finds out later what is left');
         assert.equal(await store.removeGeneration(name, 1, 2), false);
         assert.equal(await store.removeGeneration(name, 1, 2), true);
         assert.equal(await store.removeGeneration(name, 1, 2), true);
         assert.equal(await left(1), 0);
-        assert.equal(await store.activeGeneration(name), 0);
+        assert.equal(await listed(), 1);
+        assert.equal(await store.activeGeneration(name), 2);
         const [state] = await deliveryState(store, [name]);
         assert.deepEqual(
           [state!.generations, state!.cursors, state!.parked, state!.outbox].map((all) => all.length),

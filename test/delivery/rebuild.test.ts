@@ -417,9 +417,12 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
     await eventually('the new one has handled it', async () =>
       (await rowsOf(world, 2)).some(({ stream, payload }) => hex(stream.root) === bad && textOf(payload) !== ''),
     );
-    await eventually('all of it', () => effects.counts.get(`${bad} 1`) === 1);
+    const marked = await eventually('all of it, and that is marked', async () => {
+      const known = await world.store.readParked(row!.partition, row!.key);
+      return effects.counts.has(`${bad} 1`) && known!.through > known!.position && known!;
+    });
     fixed = true;
-    await replay(world, [(await world.store.readParked(row!.partition, row!.key))!]);
+    await replay(world, [marked]);
     await eventually('the old one has it, too', async () => (await rowsOf(world, 1)).length === 5);
     await eventually('all of it', () => effects.replayed.has(`${bad} 1`));
     assert.equal(await world.store.activeGeneration('p'), 1);

@@ -107,7 +107,10 @@ export class MemoryDelivery implements DeliveryStore {
   async removeGeneration(subscription: string, generation: number, limit: number): Promise<boolean> {
     const within = (row: { subscription: string; generation: number }) =>
       row.subscription === subscription && row.generation === generation;
-    this.#subscriptions.delete(key(subscription, generation));
+    const others = [...this.#subscriptions.values()].some(
+      (other) => other.name === subscription && other.generation !== generation,
+    );
+    if (others && this.#active.get(subscription) === generation) return true;
     for (const cursor of this.#cursors.all().filter(within)) {
       const group = partitionKey(cursor);
       this.#cursors.remove(group);
@@ -117,15 +120,17 @@ export class MemoryDelivery implements DeliveryStore {
       if (within(partition)) this.#parked.remove(key(partitionKey(partition), name));
     }
     for (const row of this.#outbox.all().filter(within)) this.#outbox.remove(outboxKey(row));
-    if (![...this.#subscriptions.values()].some(({ name }) => name === subscription)) {
-      for (const row of this.#timers.all()) if (row.subscription === subscription) this.#timers.remove(timerKey(row));
-    }
-    if (this.#active.get(subscription) === generation) this.#active.delete(subscription);
     const projections = this.#projections
       .all()
       .filter((row) => row.projector === subscription && row.generation === generation);
     for (const row of projections.slice(0, limit)) this.#projections.remove(projectionKey(row));
-    return projections.length <= limit;
+    if (projections.length > limit) return false;
+    this.#subscriptions.delete(key(subscription, generation));
+    if (this.#active.get(subscription) === generation) this.#active.delete(subscription);
+    if (!others) {
+      for (const row of this.#timers.all()) if (row.subscription === subscription) this.#timers.remove(timerKey(row));
+    }
+    return true;
   }
 
   async listCursors(subscription?: string): Promise<PartitionCursor[]> {

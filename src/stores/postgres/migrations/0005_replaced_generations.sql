@@ -43,12 +43,37 @@ BEGIN
 END
 $$;
 
+-- Its declaration goes last: as long as there are rows, somebody knows of whom. The one that readers get stays while there are others.
+CREATE OR REPLACE FUNCTION remove_generation(p_name text, p_generation bigint, p_limit bigint) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+  others boolean;
+BEGIN
+  PERFORM 1 FROM cursors WHERE subscription = p_name AND generation = p_generation ORDER BY partition FOR UPDATE;
+  others := EXISTS (SELECT 1 FROM subscriptions WHERE name = p_name AND generation <> p_generation);
+  IF others AND EXISTS (SELECT 1 FROM active_generations WHERE projector = p_name AND generation = p_generation)
+    THEN RETURN true; END IF;
+  DELETE FROM cursors WHERE subscription = p_name AND generation = p_generation;
+  DELETE FROM done WHERE subscription = p_name AND generation = p_generation;
+  DELETE FROM parked WHERE subscription = p_name AND generation = p_generation;
+  DELETE FROM outbox WHERE subscription = p_name AND generation = p_generation;
+  DELETE FROM projections WHERE (projector, generation, tenant, key) IN
+    (SELECT projector, generation, tenant, key FROM projections
+      WHERE projector = p_name AND generation = p_generation LIMIT p_limit);
+  IF EXISTS (SELECT 1 FROM projections WHERE projector = p_name AND generation = p_generation) THEN RETURN false; END IF;
+  DELETE FROM subscriptions WHERE name = p_name AND generation = p_generation;
+  DELETE FROM active_generations WHERE projector = p_name AND generation = p_generation;
+  IF NOT others THEN DELETE FROM timers WHERE subscription = p_name; END IF;
+  RETURN true;
+END
+$$;
+
 -- As in 0003: a function that is replaced loses its settings.
 DO $$
 DECLARE
   f regprocedure;
 BEGIN
-  FOREACH f IN ARRAY ARRAY['acquire', 'switch_generation']::regproc[]::oid[]::regprocedure[]
+  FOREACH f IN ARRAY ARRAY['acquire', 'switch_generation', 'remove_generation']::regproc[]::oid[]::regprocedure[]
   LOOP
     EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', f, current_schema());
     EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', f);

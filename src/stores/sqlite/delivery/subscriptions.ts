@@ -26,7 +26,7 @@ export const SQL = {
   deleteInstances: 'DELETE FROM instances',
   findSubscription: `SELECT ${SUBSCRIPTION} FROM subscriptions WHERE name = ? AND generation = ?`,
   listSubscriptions: `SELECT ${SUBSCRIPTION} FROM subscriptions ORDER BY name, generation`,
-  findGeneration: 'SELECT 1 FROM subscriptions WHERE name = ? LIMIT 1',
+  findOther: 'SELECT 1 FROM subscriptions WHERE name = ? AND generation <> ? LIMIT 1',
   insertSubscription: `INSERT INTO subscriptions (${SUBSCRIPTION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   updateSubscription: `UPDATE subscriptions SET kind = ?, version = ?, domains = ?, types = ?, sync = ?
     WHERE name = ? AND generation = ?`,
@@ -124,8 +124,9 @@ export function listSubscriptions(db: DatabaseSync): SubscriptionDefinition[] {
   return all<SubscriptionTuple>(db, SQL.listSubscriptions).map(subscriptionRow);
 }
 
-export function hasGenerations(db: DatabaseSync, name: string): boolean {
-  return get(db, SQL.findGeneration, name) !== undefined;
+/** Generations beside this one. */
+export function hasOthers(db: DatabaseSync, name: string, generation: number): boolean {
+  return get(db, SQL.findOther, name, generation) !== undefined;
 }
 
 export function insertSubscription(db: DatabaseSync, definition: SubscriptionDefinition): void {

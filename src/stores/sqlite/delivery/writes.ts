@@ -68,15 +68,18 @@ export const deliveryWrites: Writes = {
   },
 
   removeGeneration(db, _nowMicros, subscription, generation, limit): boolean {
-    subscriptions.deleteSubscription(db, subscription, generation);
+    const others = subscriptions.hasOthers(db, subscription, generation);
+    if (others && subscriptions.findActive(db, subscription) === generation) return true;
     subscriptions.deleteCursors(db, subscription, generation);
-    subscriptions.deleteActive(db, subscription, generation);
     parked.deleteDoneOf(db, subscription, generation);
     parked.deleteParkedOf(db, subscription, generation);
     outbox.deleteOutboxOf(db, subscription, generation);
-    if (!subscriptions.hasGenerations(db, subscription)) timers.deleteTimersOf(db, subscription);
     projections.deleteProjections(db, subscription, generation, limit);
-    return !projections.hasProjections(db, subscription, generation);
+    if (projections.hasProjections(db, subscription, generation)) return false;
+    subscriptions.deleteSubscription(db, subscription, generation);
+    subscriptions.deleteActive(db, subscription, generation);
+    if (!others) timers.deleteTimersOf(db, subscription);
+    return true;
   },
 
   acquire(db, nowMicros, partition, instance, definitionVersion): AcquiredPartition | undefined {
