@@ -8,7 +8,7 @@ import { streamSlice } from '../../src/model/slice.ts';
 import { systemRuntime } from '../../src/runtime.ts';
 import { openMemory } from '../../src/stores/memory.ts';
 import { newRoot } from '../support/books.ts';
-import { isSettled, NOTHING, parked, STORES } from '../support/delivery.ts';
+import { inOnePartition, isSettled, memory, NOTHING, parked, STORES } from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
 import { TestReactor, World } from '../support/world.ts';
 
@@ -75,6 +75,38 @@ test('an event that comes while a parked key looks for its last one is handled, 
   looked.resolve();
   await eventually('the key has caught up', () => partition!.position >= position && partition!.parked.rows === 0);
   assert.deepEqual(handled, [0, 1]);
+});
+
+test('a key that fails again before the cursor has passed it keeps what its retry lane has handled', async () => {
+  const [stuck, other] = inOnePartition();
+  const { promise: released, resolve: release } = Promise.withResolvers<typeof NOTHING>();
+  let failing = true;
+  const reactor = new TestReactor<'projector'>(
+    'projector',
+    'p',
+    ({ events }) => {
+      if (hex(events!.cover!.root!.value) === hex(stuck)) return released;
+      if (failing) throw new Error('not now');
+      return NOTHING;
+    },
+    { partitions: 2 },
+  );
+  await using world = await World.open({ store: memory(), reactors: [reactor], limits: { reactionRetryMinMs: 10 } });
+  await world.deposit(stuck);
+  const { events } = await world.deposit(other);
+  const first = events!.pages[0]!.position;
+  const row = async () => (await parked(world, 'p'))[0];
+  await eventually('it is parked', async () => (await row())?.state === 'retrying');
+  failing = false;
+  await eventually('it has caught up', async () => (await row())?.state === 'draining');
+  failing = true;
+  const again = (await world.deposit(other)).events!.pages[0]!.position;
+  const second = await eventually('it is parked again', async () => {
+    const found = await row();
+    return found?.state === 'retrying' && found;
+  });
+  release(NOTHING);
+  assert.deepEqual([second.firstPosition, second.position], [first, again]);
 });
 
 for (const [kind, open] of Object.entries(STORES))
