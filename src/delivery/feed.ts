@@ -158,10 +158,12 @@ export class Feed {
     const { signal } = this.#stopping;
     let member = this.members.get(number);
     while (member?.full && !member.stopped && !signal.aborted) {
-      if ((this.#live || member.waitsForOthers) && this.#options.onFull(member)) return;
+      const waits = member.waitsForOthers;
+      if ((this.#live || waits) && this.#options.onFull(member)) return;
+      // With this, something begins at once, or it turns out that nothing can.
       this.#gather(1);
       // Who was alone was let wait here; who joins it is not to wait as well.
-      await Promise.race([member.room(), new Promise<void>((resolve) => (this.#onJoined = resolve))]);
+      await Promise.race([member.room(waits), new Promise<void>((resolve) => (this.#onJoined = resolve))]);
       this.#gather(!this.#live && this.#isFar(this.#position) ? 0 : ALL);
       if (this.#barred(0)) await this.#mayPass(0);
       member = this.members.get(number);

@@ -135,11 +135,14 @@ export class Partition {
     if (more) this.#subscription.kick(this);
   }
 
-  /** Resolves when there is room for more, or never again; and when it turns out that there is none before others have gone on. */
-  room(): Promise<void> {
-    if (!this.full || this.#stopped) return Promise.resolve();
+  /**
+   * Resolves when there is room for more, or never again; and when it turns out that there is none before others have gone on. `waited`: that is
+   * known already.
+   */
+  room(waited = this.waitsForOthers): Promise<void> {
+    if (!this.full || this.#stopped || (!waited && this.waitsForOthers)) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#wantsRoom.push({ resolve, waited: this.waitsForOthers });
+      this.#wantsRoom.push({ resolve, waited });
     });
   }
 

@@ -18,7 +18,7 @@ const PARTITIONS = 3;
 class Stub {
   readonly key: Partition['key'];
   readonly positions: number[] = [];
-  readonly waitsForOthers: boolean;
+  waitsForOthers: boolean;
   readonly stopped = false;
   scanned = 0;
   #left: number;
@@ -34,8 +34,8 @@ class Stub {
     return this.positions.length >= this.#left;
   }
 
-  room(): Promise<void> {
-    if (!this.full) return Promise.resolve();
+  room(waited = this.waitsForOthers): Promise<void> {
+    if (!this.full || (!waited && this.waitsForOthers)) return Promise.resolve();
     return new Promise((resolve) => this.#wantsRoom.push(resolve));
   }
 
@@ -53,7 +53,18 @@ class Stub {
     this.scanned = Math.max(this.scanned, position);
   }
 
-  gather(): void {}
+  gather(_requests: number): void {}
+}
+
+/** Only when it is asked to begin something does it know that it has to wait for another generation. */
+class LateToKnow extends Stub {
+  constructor(partition: number, room: number) {
+    super(partition, room, false);
+  }
+
+  override gather(requests: number): void {
+    if (requests === 1) this.waitsForOthers = true;
+  }
 }
 
 /** A log of 90 streams with an event each; nobody reads it yet. */
@@ -182,5 +193,14 @@ test('a partition that is full, and was ahead of those that it joins, is not tak
   assert.deepEqual(first.positions, [...expected(1), 91]);
   assert.deepEqual(full.positions, [...expected(0), 92]);
   assert.equal(feeds.together, true);
+  feeds.stop();
+});
+
+test('a partition that finds out only while it is waited for that it has to wait for another generation holds up no other', async () => {
+  const { feeds, expected, join } = await ninetyStreams();
+  const [waits, other] = [new LateToKnow(0, 2), new Stub(1)];
+  await join(waits, other);
+  assert.deepEqual(waits.positions, expected(0).slice(0, 2));
+  assert.deepEqual(other.positions, expected(1));
   feeds.stop();
 });
