@@ -142,7 +142,7 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
     changes: [
       {
         file: 'delivery/parking.ts',
-        from: 'const done = page.position <= Math.max(row.through, before?.through ?? 0);',
+        from: 'const done = page.position <= Math.max(entry.row.through, before?.through ?? 0);',
         to: 'const done = false;',
       },
     ],
