@@ -20,7 +20,7 @@ import type {
 } from '../store.ts';
 import { Declaring } from './declaring.ts';
 import { Forwarded } from './forwarded.ts';
-import { Generations } from './generations.ts';
+import { Generations, generationText } from './generations.ts';
 import { describeInstance, type InstanceBody, type Instances } from './instances.ts';
 import { Leases } from './leases.ts';
 import type { LogTail } from './log-tail.ts';
@@ -222,7 +222,7 @@ export class Delivery {
   }
 
   subscription(name: string, generation: number): Subscription | undefined {
-    return this.#subscriptions.get(textOf(name, generation));
+    return this.#subscriptions.get(generationText({ name, generation }));
   }
 
   /** What waiting callers may know of a partition; `undefined`: it is not held here. */
@@ -413,7 +413,7 @@ export class Delivery {
     }
     const kept = await this.#generations.sortOut(definitions);
     for (const definition of kept) {
-      const text = textOf(definition.name, definition.generation);
+      const text = generationText(definition);
       const known = this.#subscriptions.get(text);
       const reactor = this.#declaring.reactorFor(definition);
       if (known !== undefined) known.update(definition, reactor);
@@ -424,7 +424,7 @@ export class Delivery {
       }
     }
     for (const [text, subscription] of this.#subscriptions) {
-      if (kept.some(({ name, generation }) => textOf(name, generation) === text)) continue;
+      if (kept.some((definition) => generationText(definition) === text)) continue;
       subscription.stop();
       this.#subscriptions.delete(text);
     }
@@ -444,7 +444,7 @@ export class Delivery {
   async #share(definition: SubscriptionDefinition, cursors: readonly PartitionCursor[]): Promise<void> {
     const { store, instance } = this.#options;
     const { name, generation, partitions, version } = definition;
-    const subscription = this.#subscriptions.get(textOf(name, generation));
+    const subscription = this.#subscriptions.get(generationText({ name, generation }));
     if (subscription === undefined || this.#generations.holds(name, generation)) return;
     const { members, hosted } = membersOf(definition, this.#options.instances.all, this.#describe());
     const mine = (partition: number) => isMine(instance, members, name, partition);
@@ -489,8 +489,4 @@ export class Delivery {
         cursor.owner === this.#options.instance,
     );
   }
-}
-
-function textOf(name: string, generation: number): string {
-  return `${name} ${generation}`;
 }

@@ -1,29 +1,17 @@
 // The generations of projectors. Readers get one of them; a newer one is built beside it; an older one goes when all that it had handled is
 // handled again.
 
-import type { Runtime } from '../runtime.ts';
-import type { Store, SubscriptionDefinition } from '../store.ts';
-import type { DeliveryLog } from './parts.ts';
-import type { Reading } from './reading.ts';
-import { Rebuild } from './rebuild.ts';
+import type { SubscriptionDefinition } from '../store.ts';
+import { Rebuild, type RebuildParts } from './rebuild.ts';
 import { StoredProgress } from './stored-progress.ts';
 import type { Subscription } from './subscription.ts';
 
-export interface GenerationsParts {
-  store: Store;
-  runtime: Runtime;
-  log: DeliveryLog;
-  instance: string;
-  leaseMs: number;
-  reading: Reading;
+export interface GenerationsParts extends RebuildParts {
   /** On this daemon. */
   subscription: (name: string, generation: number) => Subscription | undefined;
   /** Some daemon reaches its component. */
   isServed: (definition: SubscriptionDefinition) => boolean;
-  /** The others are to know what is held for a switch, or is not any more. */
-  onHolding: () => void;
-  /** Everything is to be looked at again. */
-  onChanged: () => void;
+  /** The same, but only then. */
   again: (delayMs: number) => void;
 }
 
@@ -77,7 +65,7 @@ export class Generations {
       this.#ends.clear();
       return [...definitions];
     }
-    const texts = new Set(definitions.map(textOf));
+    const texts = new Set(definitions.map(generationText));
     for (const text of this.#ends.keys()) if (!texts.has(text)) this.#ends.delete(text);
     const generations = await store.activeGenerations();
     const activeOf = new Map(generations.map(({ projector, generation }) => [projector, generation]));
@@ -141,7 +129,7 @@ export class Generations {
     const { store } = this.#parts;
     const cursors = await store.listCursors(name);
     const of = (wanted: number) => cursors.filter((row) => row.generation === wanted);
-    const text = textOf({ name, generation });
+    const text = generationText({ name, generation });
     // Nobody works for it any more: it stays as it is.
     const old = this.#ends.get(text) ?? (await StoredProgress.read(store, of(generation)));
     this.#ends.set(text, old);
@@ -154,7 +142,7 @@ export class Generations {
 
   async #remove(name: string, generation: number): Promise<void> {
     const { store, log } = this.#parts;
-    const text = textOf({ name, generation });
+    const text = generationText({ name, generation });
     if (this.#going.has(text)) return;
     this.#going.add(text);
     try {
@@ -167,6 +155,6 @@ export class Generations {
   }
 }
 
-function textOf({ name, generation }: Pick<SubscriptionDefinition, 'name' | 'generation'>): string {
+export function generationText({ name, generation }: Pick<SubscriptionDefinition, 'name' | 'generation'>): string {
   return `${name} ${generation}`;
 }

@@ -11,13 +11,20 @@ import { StoredProgress, stuckKeys } from './stored-progress.ts';
 import type { Predecessor, Subscription } from './subscription.ts';
 import { readStubbornly } from './units.ts';
 
-export interface RebuildOptions {
+export interface RebuildParts {
   store: Store;
   runtime: Runtime;
   log: DeliveryLog;
   instance: string;
   leaseMs: number;
   reading: Reading;
+  /** The others are to know what is held for a switch, or is not any more. */
+  onHolding: () => void;
+  /** Everything is to be looked at again. */
+  onChanged: () => void;
+}
+
+export interface RebuildOptions extends RebuildParts {
   /** The generation that readers get. */
   previous: number;
   next: Subscription;
@@ -25,10 +32,6 @@ export interface RebuildOptions {
   old: () => Subscription | undefined;
   /** Some daemon reaches the old one's component: what it has parked, it may still handle. */
   isServed: () => boolean;
-  /** The others are to know that it holds the old one, or does not any more. */
-  onHolding: () => void;
-  /** Everything is to be looked at again. */
-  onChanged: () => void;
 }
 
 const LOOK_MS = 50;

@@ -54,9 +54,7 @@ export class StoredProgress {
 
   hasHandled(cover: Cover, position: number): boolean {
     if (position > this.end || this.parkedAt(cover, position) !== undefined) return false;
-    const partition = partitionOf(this.ordering, cover, this.#positions.size);
-    if (position <= (this.#positions.get(partition) ?? 0) || this.#done.get(partition)?.has(position) === true)
-      return true;
+    if (this.hasPassed(cover, position) || this.#done.get(this.#partition(cover))?.has(position) === true) return true;
     // Its retry lane has come further than the cursor.
     const row = this.#rowOf(cover);
     return row !== undefined && position >= row.firstPosition && position <= handledUpTo(row);
@@ -70,7 +68,7 @@ export class StoredProgress {
 
   /** The cursor that the event's stream follows has passed it. */
   hasPassed(cover: Cover, position: number): boolean {
-    return position <= (this.#positions.get(partitionOf(this.ordering, cover, this.#positions.size)) ?? 0);
+    return position <= (this.#positions.get(this.#partition(cover)) ?? 0);
   }
 
   /** It has handled everything up to there: nothing that another one had is told to it any more. */
@@ -96,6 +94,10 @@ export class StoredProgress {
   /** Keys that wait for somebody at an event up to the position. */
   deadUpTo(position: number): number {
     return [...this.#parked.values()].filter((row) => row.state === 'dead' && row.position <= position).length;
+  }
+
+  #partition(cover: Cover): number {
+    return partitionOf(this.ordering, cover, this.#positions.size);
   }
 
   #rowOf(cover: Cover): ParkedKey | undefined {
