@@ -35,6 +35,10 @@ export interface RebuildOptions extends RebuildParts {
 }
 
 const LOOK_MS = 50;
+/** While it cannot be switched soon: looks are reads of the store, and a rebuild may wait for days for somebody who replays a dead letter. */
+const SELDOM_MS = 500;
+/** Distances at which the new one tries to take over: the old one goes on by less between two looks, else it would not be reached. */
+const FAR = 10;
 const TELL_MS = 10_000;
 /** The old one is not held longer, when no other daemon has to give back partitions before. */
 const HOLD_MS = 5000;
@@ -143,11 +147,15 @@ export class Rebuild implements Predecessor {
           );
           told = { atMs: runtime.monotonicMs(), position: progress.position };
         }
-        const close = progress.target - progress.position <= this.#options.reading.closeEvents && progress.parked === 0;
-        if (close && next.partition(0) !== undefined) {
+        const { closeEvents } = this.#options.reading;
+        const distance = progress.target - progress.position;
+        if (distance <= closeEvents && progress.parked === 0 && next.partition(0) !== undefined) {
           if (await this.#handOver()) return;
           await sleep(runtime, PAUSE_MS, signal);
-        } else await sleep(runtime, LOOK_MS, signal);
+        } else {
+          const soon = progress.parked === 0 && distance <= closeEvents * (this.#served ? FAR : 1);
+          await sleep(runtime, soon ? LOOK_MS : SELDOM_MS, signal);
+        }
       } catch (error) {
         if (signal.aborted) return;
         log.warn({ ...about, err: error }, 'rebuild: trying again');
@@ -204,6 +212,8 @@ export class Rebuild implements Predecessor {
       const heldMs = runtime.monotonicMs();
       const patientUntilMs = heldMs + Math.min(PATIENT_MS, (untilMs - heldMs) / 2);
       while (!late()) {
+        // It is not switched before that key has drained, and nothing moves meanwhile.
+        if (next.partitions.some(({ parked }) => parked.size > 0)) return false;
         for (const partition of next.partitions) partition.hurry();
         const shows = runtime.monotonicMs() > patientUntilMs || (await this.#covers(held));
         switched = shows && (await this.#switch());

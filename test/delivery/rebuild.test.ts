@@ -4,6 +4,7 @@ import type { ReactorDeclaration } from '../../src/component.ts';
 import { rebuiltDefinition } from '../../src/delivery/declarations.ts';
 import type { ProjectorRequest, ProjectorResponse } from '../../src/model/reaction.ts';
 import { hex } from '../../src/model/stream.ts';
+import { type Runtime, systemRuntime } from '../../src/runtime.ts';
 import { textOf } from '../support/books.ts';
 import {
   deposits,
@@ -212,6 +213,39 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
     await replay(world, [row!]);
     await eventually('readers get the new one', active(world, 2));
     assert.equal((await rowsOf(world, 2)).length, 10);
+  });
+
+  test('the old generation goes on at once when the new one fails while it is held for the switch', async () => {
+    const { promise: released, resolve: release } = Promise.withResolvers<void>();
+    let switches = 0;
+    const store = memory();
+    const trySwitch = store.switchGeneration.bind(store);
+    store.switchGeneration = (...args) => {
+      switches++;
+      return trySwitch(...args);
+    };
+    // A hold ends after some seconds in any case: not by this clock.
+    const standing: Runtime = { ...systemRuntime(), monotonicMs: () => 0 };
+    await using world = await World.open({
+      store,
+      runtime: standing,
+      reactors: [new TestReactor('projector', 'p', summing)],
+    });
+    const [root] = roots(1);
+    const shows = (text: string) => async () =>
+      (await rowsOf(world, 1)).some(({ payload }) => textOf(payload) === text);
+    await world.deposit(root!);
+    await eventually('the first generation has it', shows('1 1'));
+    const failing = async () => {
+      await released;
+      throw new Error('poison');
+    };
+    world.add(new TestReactor('projector', 'p', failing, { generation: 2 }));
+    await eventually('a switch is tried', () => switches > 0);
+    await world.deposit(root!);
+    release();
+    await eventually('the first generation has what came meanwhile', shows('2 2'));
+    assert.equal(await world.store.activeGeneration('p'), 1);
   });
 
   test('a dead letter of the new generation does not keep it from following the old one', async () => {
