@@ -240,8 +240,9 @@ export interface DeliveryStore {
   leave(instance: string): Promise<void>;
 
   /**
-   * Makes a generation of a subscription known: a cursor for each partition at `startAfter`. Known already: a newer version replaces
-   * its declaration (not its partitions and start, nor whether it is paused), another one changes nothing. Returns what
+   * Makes a generation of a subscription known: a cursor for each partition at `startAfter`. Known already: a newer version of the same
+   * declared generation (`isNewer`) replaces its declaration (not its partitions and start, nor whether it is paused), another one changes
+   * nothing: somebody else may have taken this generation's number a moment ago, for another one of the component. Returns what
    * holds now. A projector's first generation is the one that its readers get.
    */
   declare(definition: SubscriptionDefinition): Promise<SubscriptionDefinition>;

@@ -1,7 +1,7 @@
 // What operators see of a daemon and its log, and what they may change: pausing, rebuilding, forgetting.
 
 import type { Components } from '../component.ts';
-import { declaredGeneration, rebuiltDefinition, startAfterAll } from '../delivery/declarations.ts';
+import { rebuiltDefinition, startAfterAll } from '../delivery/declarations.ts';
 import type { InstanceBody } from '../delivery/instances.ts';
 import type { DeliveryLog } from '../delivery/parts.ts';
 import { stuckKeys } from '../delivery/stored-progress.ts';
@@ -10,6 +10,7 @@ import { invalid } from '../errors.ts';
 import { orderingOf, partitionOf } from '../model/ordering.ts';
 import type { ReactorKind } from '../model/reaction.ts';
 import { type StreamKey, streamText } from '../model/stream.ts';
+import { declaredGeneration } from '../model/subscription.ts';
 import { toMicros } from '../model/time.ts';
 import { type Runtime, sleep } from '../runtime.ts';
 import type { ParkedCount, PartitionCursor, Store, SubscriptionDefinition } from '../store.ts';

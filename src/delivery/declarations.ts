@@ -1,19 +1,8 @@
-// What a component declares, against what is known of it. The generation in the store counts rebuilds too; which generation and version
-// the component declared is in the row's version: a million times the one, plus the other.
+// What a component declares, against what is known of it.
 
 import type { ReactorDeclaration } from '../component.ts';
+import { declaredGeneration, filterVersion, rowVersion } from '../model/subscription.ts';
 import type { Store, SubscriptionDefinition } from '../store.ts';
-
-const VERSIONS = 1_000_000;
-
-/** The generation that the component declared for this row. */
-export function declaredGeneration({ version }: Pick<SubscriptionDefinition, 'version'>): number {
-  return Math.floor(version / VERSIONS);
-}
-
-function rowVersion({ generation, version }: ReactorDeclaration): number {
-  return generation * VERSIONS + version;
-}
 
 /** Why the component gets no work under this declaration; `undefined`: it does. `known` are all generations, the newest last. */
 export function disagreement(
@@ -29,14 +18,14 @@ export function disagreement(
   const same = [...known].reverse().find((row) => declaredGeneration(row) === generation);
   if (same === undefined)
     return `${name}: generation ${declared} was declared, so generation ${generation} gets no more work`;
-  const known_version = same.version % VERSIONS;
-  if (version < known_version) {
-    return `${name}: version ${known_version} of its filter was declared, so version ${version} gets no more work`;
+  const knownVersion = filterVersion(same);
+  if (version < knownVersion) {
+    return `${name}: version ${knownVersion} of its filter was declared, so version ${version} gets no more work`;
   }
   if (partitionsOf(declaration) !== same.partitions) {
     return `${name}: has ${same.partitions} partitions, and keeps them within a generation; found ${partitionsOf(declaration)}`;
   }
-  if (version === known_version && !sameFilter(declaration, same)) {
+  if (version === knownVersion && !sameFilter(declaration, same)) {
     return `${name}: its filter is not the one that version ${version} was declared with: raise version`;
   }
   return undefined;

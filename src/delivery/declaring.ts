@@ -52,6 +52,8 @@ export class Declaring {
     const about = { subscription: now.name, kind: now.kind, generation: now.generation, version: now.version };
     const before = known.find((row) => row.generation === now.generation);
     if (before?.version === now.version) return false;
+    // Somebody declared another generation under this number just now: the next look finds a number for this one.
+    if (now.version !== definition.version) return true;
     this.#parts.log.info({ ...about, start_after: now.startAfter }, 'subscription declared');
     return true;
   }

@@ -382,11 +382,10 @@ export class Delivery {
     void this.#reconcile().catch((error) => {
       if (this.#stopped) return;
       this.#options.log.warn({ err: error }, 'subscriptions could not be brought up to date; trying again');
-      this.#retakeIn(RETAKE_MS);
     });
   }
 
-  /** One at a time; what changes meanwhile is looked at once more. */
+  /** One at a time; what changes meanwhile is looked at once more. Tried again when it fails, whatever its caller makes of that. */
   #reconcile(): Promise<void> {
     this.#again = true;
     this.#reconciling ??= (async () => {
@@ -395,6 +394,9 @@ export class Delivery {
           this.#again = false;
           await this.#bringUpToDate();
         }
+      } catch (error) {
+        this.#retakeIn(RETAKE_MS);
+        throw error;
       } finally {
         this.#reconciling = undefined;
       }

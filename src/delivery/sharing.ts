@@ -1,7 +1,7 @@
 // Which daemons work for a subscription, and which of its partitions is whose. Everybody comes to the same answer by the same heartbeats.
 
+import { declaredGeneration, filterVersion } from '../model/subscription.ts';
 import type { SubscriptionDefinition } from '../store.ts';
-import { declaredGeneration } from './declarations.ts';
 import type { InstanceBody } from './instances.ts';
 
 /**
@@ -47,7 +47,7 @@ export function serves(
   component: { generation: number; version: number },
   definition: SubscriptionDefinition,
 ): boolean {
-  return declaredGeneration(definition) === component.generation && definition.version % 1_000_000 <= component.version;
+  return declaredGeneration(definition) === component.generation && filterVersion(definition) <= component.version;
 }
 
 /** Spreads the first partitions of subscriptions over the daemons. */

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import { rowVersion } from '../../src/model/subscription.ts';
 import type {
   AcquiredPartition,
   HostShare,
@@ -250,6 +251,15 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
         const expected = { ...newer, partitions: 2, startAfter: 5, paused: true };
         assert.deepEqual(await store.declare(newer), expected, 'partitions, start and pause stay');
         assert.equal((await store.listCursors(one.name)).length, 2);
+      });
+
+      test('another generation of the component does not take the place of one that has its number', async () => {
+        const one = definition({ version: rowVersion({ generation: 1, version: 1 }) });
+        await store.declare(one);
+        const two = { ...one, version: rowVersion({ generation: 2, version: 1 }), types: ['b'], partitions: 8 };
+        assert.deepEqual(await store.declare(two), one);
+        const filter = { ...one, version: rowVersion({ generation: 1, version: 2 }), types: ['b'] };
+        assert.deepEqual(await store.declare(filter), filter);
       });
 
       test('are listed in order of name and generation, and paused in all generations', async () => {

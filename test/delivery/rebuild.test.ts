@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ReactorDeclaration } from '../../src/component.ts';
 import { rebuiltDefinition } from '../../src/delivery/declarations.ts';
+import { DaybookError } from '../../src/errors.ts';
 import type { ProjectorRequest, ProjectorResponse } from '../../src/model/reaction.ts';
 import { hex } from '../../src/model/stream.ts';
 import { type Runtime, systemRuntime } from '../../src/runtime.ts';
@@ -181,6 +182,23 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
       }
       return (await rowsOf(world, 6)).length === all.length;
     });
+  });
+
+  test('a rebuild that was asked for while the store could not be read begins all the same', async () => {
+    const store = memory();
+    const reactor = new TestReactor('projector', 'p', summing);
+    await using world = await World.open({ store, reactors: [reactor] });
+    await deposits(world, roots(3), 1, seeded(seed));
+    await eventually('the first generation is complete', async () => (await rowsOf(world, 1)).length === 3);
+    await store.declare(rebuiltDefinition((await store.listSubscriptions()).at(-1)!, 0));
+    const listCursors = store.listCursors.bind(store);
+    store.listCursors = async (name) => {
+      if (name !== undefined) return listCursors(name);
+      store.listCursors = listCursors;
+      throw new DaybookError('STORE_UNAVAILABLE', 'away');
+    };
+    await assert.rejects(world.engine.delivery.changed(), { reason: 'STORE_UNAVAILABLE' });
+    await eventually('readers get the new one', active(world, 2));
   });
 
   test('a parked key in the new generation holds the switch up and can be seen; its replay lets it through', async () => {

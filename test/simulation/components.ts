@@ -22,6 +22,8 @@ import { balances, fulfilment, transfers, WRONG_COVER } from './reactions.ts';
 export interface Stage {
   readonly workload: string;
   readonly partitions: number;
+  /** Of the projector. */
+  partitionsOf(generation: number): number;
   readonly keepsState: boolean;
   readonly journal: 'command' | 'fact';
   /** Counts the call, and says what goes wrong with it. `event`: what it is about, for faults that belong to an event. */
@@ -207,7 +209,7 @@ function decide(domain: string, state: State, { command }: DecisionRequest): Eve
 export interface Hosted extends Components {
   domains(): string[];
   /** The newer generation of the projector is declared. */
-  rebuild(): void;
+  rebuild(generation: number): void;
   /** The host of a component goes away. */
   away(name: string, forMs: number): void;
 }
@@ -225,7 +227,15 @@ export function hostAll(stage: Stage, generation: number): Hosted {
   };
   const projector = (newest: number) =>
     add(
-      { kind: 'projector', name: PROJECTOR, domains: ['account'], generation: newest, sync: true, maxPages: 5 },
+      {
+        kind: 'projector',
+        name: PROJECTOR,
+        domains: ['account'],
+        generation: newest,
+        partitions: stage.partitionsOf(newest),
+        sync: true,
+        maxPages: 5,
+      },
       balances,
     );
   const orders = stage.workload === 'orders';
@@ -256,8 +266,8 @@ export function hostAll(stage: Stage, generation: number): Hosted {
       changed = listener;
     },
     domains: () => domains,
-    rebuild() {
-      projector(2);
+    rebuild(newest) {
+      projector(newest);
       changed();
     },
     away(name, forMs) {

@@ -65,6 +65,8 @@ export interface Plan {
   journal: 'command' | 'fact';
   /** The second generation of the projector comes then; 0: never. */
   rebuildAtMs: number;
+  /** And one more, perhaps before the second is what readers get. */
+  rebuildAgain?: { atMs: number; by: 'component' | 'operator'; partitions: number };
   followers: number;
   commands: PlannedCommand[];
   faults: Fault[];
@@ -99,6 +101,7 @@ export function planOf(seed: number): Plan {
   for (const [id, command] of plan.commands.entries()) command.id = id;
   plan.faults = faultsOf(random, plan);
   readInPieces(stream(seed, 3), plan);
+  rebuildAgain(stream(seed, 4), plan);
   return plan;
 }
 
@@ -117,6 +120,14 @@ function readInPieces(random: Random, plan: Plan): void {
     closeEvents: pick(random, [0, 2, 10]),
     fewRequests: pick(random, [1, 2, 32]),
   };
+}
+
+/** In every second rebuild, perhaps with other partitions; an operator keeps them. */
+function rebuildAgain(random: Random, plan: Plan): void {
+  if (plan.rebuildAtMs === 0 || random() < 0.5) return;
+  const atMs = plan.rebuildAtMs + whole(random, 0, 3000);
+  const by = pick(random, ['component', 'component', 'operator'] as const);
+  plan.rebuildAgain = { atMs, by, partitions: pick(random, [plan.partitions, 2, 3, 4]) };
 }
 
 function limitsOf(random: Random): Partial<Limits> {

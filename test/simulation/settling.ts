@@ -22,7 +22,9 @@ export class Settling {
     this.#simulation = simulation;
     const { commands, faults } = simulation.plan;
     const times = [...commands, ...faults].map((each) => ('atMs' in each ? each.atMs : 0));
-    this.#lastMs = Math.max(QUIET_AT_MS, simulation.plan.rebuildAtMs + 1500, ...times);
+    const { rebuildAtMs, rebuildAgain } = simulation.plan;
+    const rebuiltMs = (rebuildAgain?.atMs ?? rebuildAtMs) + 1500;
+    this.#lastMs = Math.max(QUIET_AT_MS, rebuiltMs, ...times);
   }
 
   begin(): void {
@@ -76,7 +78,7 @@ export class Settling {
       const due = await store.nextTimerDue(subscription, partition);
       if (due !== undefined) return () => `a timer of partition ${partition}`;
     }
-    if (plan.rebuildAtMs > 0 && (await store.activeGeneration(PROJECTOR)) !== 2) return () => 'the rebuild';
+    if (plan.rebuildAtMs > 0 && !(await this.#simulation.rebuilt())) return () => 'the rebuild';
     const behind = followers.find((follower) => follower.position < position);
     if (behind !== undefined) return () => `a follower at ${behind.position}, the log ends at ${position}`;
     return daemons.every(({ engine }) => engine !== undefined) ? undefined : () => 'a daemon that does not start';

@@ -47,6 +47,8 @@ async function fewer(part: 'commands' | 'faults', better: (plan: Plan) => Promis
 }
 
 async function simpler(better: (plan: Plan) => Promise<boolean>, best: () => Plan): Promise<void> {
+  const { rebuildAgain, ...rebuiltOnce } = best();
+  if (rebuildAgain !== undefined) await better(rebuiltOnce);
   if (best().followers > 0) await better({ ...best(), followers: 0 });
   if (best().daemons > 1) {
     const daemons = best().daemons - 1;

@@ -5,12 +5,13 @@ import { type Random, stream } from '../../src/simulation/random.ts';
 import type { StoreCall } from '../../src/simulation/store-through.ts';
 import type { ProjectionRow, Store, Unit, UnitResult } from '../../src/store.ts';
 import { openMemory } from '../../src/stores/memory.ts';
+import { newestProjector } from './audit-bank.ts';
 import { audit } from './auditor.ts';
 import { Clients } from './clients.ts';
 import type { Stage } from './components.ts';
 import { Daemon, EPOCH_MICROS, type Process } from './daemon.ts';
 import { Follower } from './follower.ts';
-import type { ComponentFault, Fault, Plan } from './plan.ts';
+import { type ComponentFault, type Fault, type Plan, PROJECTOR } from './plan.ts';
 import { Settling } from './settling.ts';
 import { VirtualTime } from './virtual-time.ts';
 
@@ -77,7 +78,12 @@ export class Simulation {
     for (const command of this.plan.commands) this.clients.plan(command);
     for (const fault of this.plan.faults) this.#schedule(fault);
     for (const follower of this.followers) follower.start();
-    if (this.plan.rebuildAtMs > 0) this.time.after(this.plan.rebuildAtMs, () => this.#rebuild());
+    const { rebuildAtMs, rebuildAgain } = this.plan;
+    if (rebuildAtMs > 0) this.time.after(rebuildAtMs, () => this.#rebuild());
+    if (rebuildAgain !== undefined)
+      this.time.after(rebuildAgain.atMs, () =>
+        rebuildAgain.by === 'component' ? this.#rebuild() : void this.#rebuildByHand(),
+      );
     new Settling(this).begin();
     await this.time.run();
     if (this.time.steps > STEPS_MAX) this.broken(`still busy after ${STEPS_MAX} steps`);
@@ -131,10 +137,11 @@ export class Simulation {
   }
 
   stageOf(process: Process, daemon: Daemon): Stage {
-    const { workload, partitions, keepsState, journal } = this.plan;
+    const { workload, partitions, keepsState, journal, rebuildAgain } = this.plan;
     return {
       workload,
       partitions,
+      partitionsOf: (generation) => (generation > 2 ? rebuildAgain!.partitions : partitions),
       keepsState,
       journal,
       faultOf: (name, event) => this.#faultOf(name, event),
@@ -199,14 +206,34 @@ export class Simulation {
     });
   }
 
+  /** Readers get what was declared last. */
+  async rebuilt(): Promise<boolean> {
+    const newest = await newestProjector(this.store);
+    return newest?.declared === this.generation && newest.generation === (await this.store.activeGeneration(PROJECTOR));
+  }
+
+  /** An operator asks for it at any daemon, until it has begun. */
+  async #rebuildByHand(): Promise<void> {
+    const engine = this.daemons.find(({ process, engine }) => !process.dead && engine !== undefined)?.engine;
+    try {
+      if (engine === undefined) throw new Error('no daemon is there');
+      const progress = engine.control.rebuild(PROJECTOR, { kind: 'beginning' }, new AbortController().signal);
+      await progress.next();
+      await progress.return();
+    } catch {
+      // Of the projector nobody may have heard yet, or the store is away.
+      if (!this.calm) this.time.after(500, () => void this.#rebuildByHand());
+    }
+  }
+
   /** Hosts of the new generation come, one after the other. */
   #rebuild(): void {
-    this.generation = 2;
+    const generation = ++this.generation;
     for (const daemon of this.daemons) {
       this.time.after(this.#random() * 1000, () => {
         const { process, components } = daemon;
-        const declared = components?.reactors().some(({ declaration }) => declaration.generation === 2);
-        if (!process.dead && declared === false) components!.rebuild();
+        const declared = components?.reactors().some(({ declaration }) => declaration.generation === generation);
+        if (!process.dead && declared === false) components!.rebuild(generation);
       });
     }
   }

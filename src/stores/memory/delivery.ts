@@ -1,6 +1,7 @@
 // The part of the memory store that delivery needs. Every call takes effect when it is made.
 
 import { streamText } from '../../model/stream.ts';
+import { isNewer } from '../../model/subscription.ts';
 import type {
   AcquiredPartition,
   DeliveryStore,
@@ -87,7 +88,7 @@ export class MemoryDelivery implements DeliveryStore {
         });
       }
       if (kind === 'projector' && !this.#active.has(name)) this.#active.set(name, generation);
-    } else if (definition.version > known.version) {
+    } else if (isNewer(definition, known)) {
       const { partitions, startAfter, paused } = known;
       this.#subscriptions.set(text, { ...copy(definition), partitions, startAfter, paused });
     }

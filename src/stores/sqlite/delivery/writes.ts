@@ -1,6 +1,7 @@
 // What delivery changes outside of units, as the worker carries it out. The writer makes each one transaction.
 
 import type { DatabaseSync } from 'node:sqlite';
+import { isNewer } from '../../../model/subscription.ts';
 import type {
   AcquiredPartition,
   DeliveryStore,
@@ -57,7 +58,7 @@ export const deliveryWrites: Writes = {
       if (definition.kind === 'projector' && subscriptions.findActive(db, name) === 0) {
         subscriptions.putActive(db, name, generation);
       }
-    } else if (definition.version > known.version) {
+    } else if (isNewer(definition, known)) {
       subscriptions.updateSubscription(db, definition);
     }
     return subscriptions.findSubscription(db, name, generation)!;
