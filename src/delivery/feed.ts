@@ -35,8 +35,6 @@ export interface FeedOptions {
 const AWAY = { tries: Infinity, minMs: 100, maxMs: 2000 };
 /** Between two looks whether the limit has moved. */
 const LIMIT_MS = 20;
-/** Requests, of every member. */
-const ALL = Infinity;
 const NONE: readonly EventPage[] = [];
 
 export class Feed {
@@ -82,7 +80,6 @@ export class Feed {
 
   stop(): void {
     this.#stopping.abort(new Error('the feed has ended'));
-    this.#gather(ALL);
     this.members.clear();
   }
 
@@ -93,12 +90,10 @@ export class Feed {
       try {
         for await (const batch of tail.scan(this.#options.filter, this.#position, signal)) {
           failures = 0;
-          this.#gather(this.#isFar(batch.through) ? 0 : ALL);
           await this.#offer(batch.books);
           if (this.#barred(batch.through)) await this.#mayPass(batch.through);
           if (signal.aborted) return;
           this.#live = batch.through >= tail.position;
-          if (this.#live) this.#gather(ALL);
           this.#position = batch.through;
           this.#told = batch.through;
           for (const member of this.members.values()) member.scannedTo(batch.through);
@@ -108,7 +103,6 @@ export class Feed {
         return;
       } catch (error) {
         if (signal.aborted) return;
-        this.#gather(ALL);
         const subscription = this.#options.subscription.name;
         log.warn({ subscription, position: this.#position, err: error }, 'the log cannot be read; trying again');
         await sleep(runtime, retryDelayMs(AWAY, ++failures, runtime.random())!, signal).catch(() => {});
@@ -160,23 +154,11 @@ export class Feed {
     while (member?.full && !member.stopped && !signal.aborted) {
       const waits = member.waitsForOthers;
       if ((this.#live || waits) && this.#options.onFull(member)) return;
-      // With this, something begins at once, or it turns out that nothing can.
-      this.#gather(1);
       // Who was alone was let wait here; who joins it is not to wait as well.
       await Promise.race([member.room(waits), new Promise<void>((resolve) => (this.#onJoined = resolve))]);
-      this.#gather(!this.#live && this.#isFar(this.#position) ? 0 : ALL);
       if (this.#barred(0)) await this.#mayPass(0);
       member = this.members.get(number);
     }
-  }
-
-  /** While more comes at once, events wait for company; but so many requests may begin all the same. */
-  #gather(requests: number): void {
-    for (const member of this.members.values()) member.gather(requests);
-  }
-
-  #isFar(position: number): boolean {
-    return this.#parts.tail.position - position > this.#parts.reading.nearEvents;
   }
 
   #barred(position: number): boolean {
@@ -187,7 +169,6 @@ export class Feed {
   async #mayPass(position: number): Promise<void> {
     const { signal } = this.#stopping;
     while (this.#barred(position) && !signal.aborted) {
-      this.#gather(ALL);
       this.#advance(Math.min(this.#options.limit(), position - 1));
       await sleep(this.#parts.runtime, LIMIT_MS, signal).catch(() => {});
     }

@@ -21,8 +21,6 @@ import { commitStubbornly, Fenced, readStubbornly } from './units.ts';
 const UNCOUNTED = { tries: Infinity, minMs: 50, maxMs: 5000 };
 /** Of one process's history, which others may change between reading and storing. */
 const CONFLICT_TRIES = 10;
-/** Of the window: the rest is for what is in hand, or handled and not stored. */
-const GATHERED = 5 / 8;
 
 export class Partition {
   readonly key: PartitionKey;
@@ -36,8 +34,6 @@ export class Partition {
   readonly #passed: ReadonlyMap<OrderingKey, number>;
   readonly #doubts: Doubts;
   #inHand = 0;
-  #eventsInHand = 0;
-  #unasked = Infinity;
   /** `waited`: it was known then that there is none before others have gone on. */
   #wantsRoom: { resolve: () => void; waited: boolean }[] = [];
   #idle: (() => void)[] = [];
@@ -115,6 +111,11 @@ export class Partition {
     return this.#lanes.get(key)?.busy === true;
   }
 
+  /** Far from the log's end. */
+  get behind(): boolean {
+    return this.#subscription.isFar(this.#progress.scanned);
+  }
+
   get full(): boolean {
     return this.#progress.full;
   }
@@ -122,17 +123,6 @@ export class Partition {
   /** Hardly anything is in hand. */
   get dry(): boolean {
     return this.#inHand <= 1 && !this.#lanes.anyReady;
-  }
-
-  get behind(): boolean {
-    return this.#unasked < Infinity;
-  }
-
-  /** So many requests may begin although little waits. Fewer, and a key's events go together. */
-  gather(requests: number): void {
-    const more = requests > this.#unasked;
-    this.#unasked = requests;
-    if (more) this.#subscription.kick(this);
   }
 
   /**
@@ -213,7 +203,7 @@ export class Partition {
   /** Starts what may start now. */
   pump(): void {
     if (this.#closed) return;
-    while (this.#inHand < this.#parts.limits.partitionConcurrency && (this.#inHand < this.#unasked || this.#gathered)) {
+    while (this.#inHand < this.#parts.limits.partitionConcurrency) {
       const lane = this.#lanes.next;
       if (lane === undefined) break;
       if (!lane.suspect && !this.#subscription.mayStart()) return;
@@ -387,13 +377,6 @@ export class Partition {
     return true;
   }
 
-  /** So much waits that requests are as full as they become. */
-  get #gathered(): boolean {
-    if (this.#subscription.maxPages === 1) return true;
-    const waiting = this.#progress.unhandled - this.#eventsInHand;
-    return this.full || waiting > this.#parts.limits.partitionWindowEvents * GATHERED;
-  }
-
   #leaveToTail(key: OrderingKey, cover: Cover, pages: readonly EventPage[]): void {
     const gated = pages.find(({ position }) => !this.#subscription.mayHandle(cover, position));
     if (gated !== undefined) this.#parking.leaveToTail(key, gated.position);
@@ -429,14 +412,8 @@ export class Partition {
   /** Returns how many. */
   async #runEvents(lane: Lane): Promise<number> {
     const items = this.#nextOf(lane);
-    const events = items.reduce((sum, item) => sum + item.events, 0);
-    this.#eventsInHand += events;
-    try {
-      await this.#handle(lane, items);
-    } finally {
-      this.#eventsInHand -= events;
-    }
-    return events;
+    await this.#handle(lane, items);
+    return items.reduce((sum, item) => sum + item.events, 0);
   }
 
   async #handle(lane: Lane, items: EventItem[]): Promise<void> {

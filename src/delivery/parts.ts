@@ -86,6 +86,8 @@ export interface SubscriptionContext {
   readonly holding: boolean;
   /** Nothing beyond this is offered now. */
   readonly end: number;
+  /** From the log's end. */
+  isFar(position: number): boolean;
   /** `undefined`: nobody wants these pages after all. */
   handle(book: EventBook, place: Place): Promise<Effect | undefined>;
   /** `undefined`: not now. */

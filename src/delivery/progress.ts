@@ -23,7 +23,7 @@ export interface ProgressOwner {
   readonly stopped: boolean;
   /** Hardly anything is in hand: what is stored now need not wait for more. */
   readonly dry: boolean;
-  /** Its reader is far from the log's end. */
+  /** Far from the log's end. */
   readonly behind: boolean;
   /** Throws Fenced, or a DaybookError for a unit that the store cannot hold. */
   commit(unit: Unit): Promise<void>;
@@ -100,11 +100,6 @@ export class Progress {
   get full(): boolean {
     const { limits } = this.#parts;
     return this.#window.events >= limits.partitionWindowEvents || this.#window.bytes >= limits.partitionWindowBytes;
-  }
-
-  /** Events that wait or are in hand; what is finished behind them counts as well. */
-  get unhandled(): number {
-    return this.#window.events - this.#handledEvents;
   }
 
   /** Something that was handled is not stored yet. */
@@ -195,11 +190,11 @@ export class Progress {
   }
 
   /**
-   * Somebody waits, and says so again more often than every HURRY_MS: what is handled is stored without delay. Not far from the log's end:
-   * whoever waits for that would have every partition store every few milliseconds, all the way there.
+   * Somebody waits, and says so again more often than every HURRY_MS: what is handled is stored without delay. Far from the log's end it is as
+   * usual: whoever waits for that would have every partition store every few milliseconds, all the way there.
    */
   hurry(): void {
-    if (this.#owner.behind) return;
+    if (this.#owner.behind) return this.schedule();
     this.#hurriedUntilMs = this.#parts.runtime.monotonicMs() + HURRY_MS;
     this.#flush();
   }

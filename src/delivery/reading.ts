@@ -10,7 +10,7 @@ export interface Reading {
   recentBooks: number;
   /** Of books that wait for one follower; then it reads from the store. */
   followerBytes: number;
-  /** Closer to the log's end than this, a reader that was behind does not rest any more, and nothing waits for company. */
+  /** Closer to the log's end than this, a reader that was behind does not rest any more, and what is handled is stored when somebody waits. */
   nearEvents: number;
   /** The pace of a reader that is far behind is asked after so many: it need not be for each. */
   pacedEvents: number;

@@ -384,6 +384,11 @@ export class Subscription implements SubscriptionContext, OutboxContext {
     return this.predecessor?.end ?? Infinity;
   }
 
+  isFar(position: number): boolean {
+    const { tail, reading } = this.#parts;
+    return tail.position - position > reading.nearEvents;
+  }
+
   replays(cover: Cover, position: number): boolean {
     const handled = (old: Pick<Predecessor, 'hasHandled'>) => old.hasHandled(cover, position);
     return (this.predecessor !== undefined && handled(this.predecessor)) || this.#replaced.some(handled);

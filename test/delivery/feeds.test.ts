@@ -52,18 +52,17 @@ class Stub {
   scannedTo(position: number): void {
     this.scanned = Math.max(this.scanned, position);
   }
-
-  gather(_requests: number): void {}
 }
 
-/** Only when it is asked to begin something does it know that it has to wait for another generation. */
+/** Between the reader's question and its wait it turns out that it has to wait for another generation. */
 class LateToKnow extends Stub {
   constructor(partition: number, room: number) {
     super(partition, room, false);
   }
 
-  override gather(requests: number): void {
-    if (requests === 1) this.waitsForOthers = true;
+  override room(waited = this.waitsForOthers): Promise<void> {
+    this.waitsForOthers = true;
+    return super.room(waited);
   }
 }
 
