@@ -112,9 +112,8 @@ export class Feed {
 
   async #offer(books: readonly EventBook[]): Promise<void> {
     const { ordering, partitions } = this.#options;
-    const { pacedEvents, nearEvents } = this.#parts.reading;
+    const { nearEvents } = this.#parts.reading;
     const { signal } = this.#stopping;
-    let unpaced = 0;
     for (const { cover, pages } of books) {
       const number = partitionOf(ordering, cover!, partitions);
       for (let rest: readonly EventPage[] = pages; rest.length > 0; rest = this.#hand(number, cover!, rest)) {
@@ -123,11 +122,8 @@ export class Feed {
         if (this.#lacksRoom(number, rest)) await this.#room(number);
         if (signal.aborted) throw signal.reason;
       }
-      unpaced += pages.length;
       const behind = this.#live ? 0 : this.#parts.tail.position - this.#position;
-      if (unpaced < pacedEvents || behind <= nearEvents) continue;
-      await this.#pace.after(unpaced, behind, signal);
-      unpaced = 0;
+      if (behind > nearEvents && this.#pace.offered(pages.length)) await this.#pace.rest(behind, signal);
     }
   }
 

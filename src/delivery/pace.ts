@@ -1,7 +1,8 @@
 // Catching up takes what commands leave. While some come in, a reader that is behind offers a slice of events every few milliseconds.
 // When it wakes late, the daemon or the machine is busy: so late every command is as well, and the slices shrink; else they grow.
 // They never shrink so far that the log grows faster than it catches up, nor below some thousand events a second: on a machine that is always
-// busy with other things everybody is late, and yet a rebuild has to end.
+// busy with other things everybody is late, and yet a rebuild has to end. No more than that, though: each of these events is handled while
+// commands wait.
 
 import { type Runtime, sleep } from '../runtime.ts';
 import type { Reading } from './reading.ts';
@@ -12,7 +13,7 @@ const QUIET_MS = 500;
 /** So much later than that, others had to wait. */
 const LATE_MS = 0.5;
 /** So many events are caught up with for each that is appended. */
-const AHEAD = 1.25;
+const AHEAD = 1.1;
 
 export class Pace {
   readonly #runtime: Runtime;
@@ -35,10 +36,14 @@ export class Pace {
     this.#commands = commands;
   }
 
-  /** Events were offered by a reader that is now so many behind. */
-  async after(events: number, behind: number, signal: AbortSignal): Promise<void> {
+  /** Events were offered. True: it is time to rest. */
+  offered(events: number): boolean {
     this.#offered += events;
-    if (this.#offered < this.#slice) return;
+    return this.#offered >= this.#slice;
+  }
+
+  /** While commands come in. The reader is so many events behind now. */
+  async rest(behind: number, signal: AbortSignal): Promise<void> {
     const commands = this.#commands();
     const begunMs = this.#runtime.monotonicMs();
     if (commands !== this.#seen) this.#busyMs = begunMs;

@@ -12,9 +12,7 @@ export interface Reading {
   followerBytes: number;
   /** Closer to the log's end than this, a reader that was behind does not rest any more, and what is handled is stored when somebody waits. */
   nearEvents: number;
-  /** The pace of a reader that is far behind is asked after so many: it need not be for each. */
-  pacedEvents: number;
-  /** What such a reader offers before it rests. */
+  /** What a reader that is far behind offers before it rests. */
   slice: { min: number; max: number };
   /** So many requests of a subscription may be in hand at once in any case; more when that helps. */
   fewRequests: number;
@@ -28,8 +26,7 @@ export const READING: Reading = {
   recentBooks: 1024,
   followerBytes: 1 << 20,
   nearEvents: 1000,
-  pacedEvents: 16,
-  slice: { min: 32, max: 1024 },
+  slice: { min: 20, max: 1024 },
   fewRequests: 32,
   closeEvents: 1000,
 };

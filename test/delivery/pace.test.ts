@@ -35,7 +35,7 @@ async function catchUp(load: { behind: number; commandsPerMs: number; lateMs: nu
     if (left <= 0 || nowMs > limitMs) return { left, rests, offered, tookMs: nowMs };
     offered++;
     nowMs += COST_MS;
-    await pace.after(1, left - 1, CALM);
+    if (pace.offered(1)) await pace.rest(left - 1, CALM);
   }
 }
 
