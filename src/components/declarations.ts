@@ -12,7 +12,7 @@ import type {
   SubscriptionStart,
 } from '../gen/daybook/v1/component.ts';
 import type { ReactorKind } from '../model/reaction.ts';
-import { MAX_PAGES, PARTITIONS } from '../model/subscription.ts';
+import { FILTER_VERSION, MAX_PAGES, PARTITIONS } from '../model/subscription.ts';
 import { toMicros } from '../model/time.ts';
 import { DOMAIN, TYPE_NAME } from '../model/validation.ts';
 
@@ -115,7 +115,7 @@ function common(hosting: Hosting, field: string) {
   return {
     name: hosting.name,
     ...filterOf(hosting.filter, `${field}.filter`),
-    version: hosting.version || 1,
+    version: whole(hosting.version || 1, FILTER_VERSION, `${field}.version`),
     start: startOf(hosting.start, `${field}.start`),
   };
 }

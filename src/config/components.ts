@@ -3,7 +3,7 @@
 import * as z from 'zod';
 import type { ReactorDeclaration, StartPoint } from '../component.ts';
 import type { ReactorKind } from '../model/reaction.ts';
-import { MAX_PAGES, PARTITIONS } from '../model/subscription.ts';
+import { FILTER_VERSION, MAX_PAGES, PARTITIONS } from '../model/subscription.ts';
 import { timeText } from '../model/time.ts';
 import { DOMAIN, TYPE_NAME } from '../model/validation.ts';
 import { readHostPort } from './addresses.ts';
@@ -73,7 +73,8 @@ const target = text('host:port with a port from 1 to 65535, or unix:/path', (giv
 const typeName = text("a full event type name, without '/' and commas", (given) => TYPE_NAME.test(given));
 const types = list(typeName, 'a list of full event type names', 0).default([]);
 
-const version = whole(1, 0xffffffff).default(1);
+const generation = whole(1, 0xffffffff).default(1);
+const version = whole(FILTER_VERSION.min, FILTER_VERSION.max).default(1);
 const snapshotSchemaVersion = whole(0, 0xffffffff).default(0);
 
 const time = leaf('a time as "2026-01-31T12:00:00Z"', (value) => {
@@ -149,7 +150,7 @@ function served(
 const servedProjector = block({
   projector: name,
   ...reacting,
-  generation: version,
+  generation,
   sync: flag.default(true),
   ordered: flag.default(false),
   max_pages: whole(MAX_PAGES.min, MAX_PAGES.max).default(MAX_PAGES.fallback),

@@ -122,8 +122,9 @@ export class Feed {
         if (this.#lacksRoom(number, rest)) await this.#room(number);
         if (signal.aborted) throw signal.reason;
       }
-      const behind = this.#live ? 0 : this.#parts.tail.position - this.#position;
-      if (behind > nearEvents && this.#pace.offered(pages.length)) await this.#pace.rest(behind, signal);
+      const end = this.#parts.tail.position;
+      const far = !this.#live && end - this.#position > nearEvents;
+      if (far && this.#pace.offered(pages.length)) await this.#pace.rest(this.#position, end, signal);
     }
   }
 

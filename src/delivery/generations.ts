@@ -103,7 +103,10 @@ export class Generations {
         definitions.length > 1 &&
         running?.generation === newest.generation &&
         running.previous === definitions[0]!.generation;
-      if (goesOn) continue;
+      if (goesOn) {
+        running.lookNow();
+        continue;
+      }
       running?.over();
       this.#rebuilds.delete(name);
       if (definitions.length > 1) this.#begin(definitions[0]!, newest);

@@ -14,6 +14,8 @@ const QUIET_MS = 500;
 const LATE_MS = 0.5;
 /** So many events are caught up with for each that is appended. */
 const AHEAD = 1.1;
+/** Between two rests of a reader that can go on. */
+const WAITED_MS = 100;
 
 export class Pace {
   readonly #runtime: Runtime;
@@ -25,8 +27,11 @@ export class Pace {
   #busyMs = -Infinity;
   #slice: number;
   #offered = 0;
-  #behind = 0;
-  /** Events that are appended in a tick, smoothed. */
+  /** At the last rest. */
+  #position = 0;
+  #end = 0;
+  #restedMs = -Infinity;
+  /** By how much the log grows in a tick, smoothed. */
   #growth = 0;
 
   constructor(runtime: Runtime, slice: Reading['slice'], commands: () => number) {
@@ -42,22 +47,24 @@ export class Pace {
     return this.#offered >= this.#slice;
   }
 
-  /** While commands come in. The reader is so many events behind now. */
-  async rest(behind: number, signal: AbortSignal): Promise<void> {
+  /** While commands come in. The reader is here now, and the log's end there. */
+  async rest(position: number, end: number, signal: AbortSignal): Promise<void> {
     const commands = this.#commands();
     const begunMs = this.#runtime.monotonicMs();
     if (commands !== this.#seen) this.#busyMs = begunMs;
     this.#seen = commands;
-    // Filtered events count as offered as well: what matters is how fast the distance shrinks.
-    const growth = this.#behind === 0 ? 0 : Math.max(0, behind - this.#behind + this.#offered);
-    this.#behind = behind;
-    this.#offered = 0;
-    if (begunMs - this.#busyMs > QUIET_MS) return;
-    this.#growth += (growth - this.#growth) / 8;
-    await sleep(this.#runtime, TICK_MS, signal).catch(() => {});
-    const lateMs = this.#runtime.monotonicMs() - begunMs - TICK_MS;
-    const slice = this.#slice * (lateMs > LATE_MS ? 0.8 : 1.01);
-    const { min, max } = this.#limits;
-    this.#slice = Math.min(max, Math.max(min, AHEAD * this.#growth, slice));
+    // What the filter leaves out costs nothing, and brings the reader on all the same.
+    const share = this.#offered / Math.max(1, position - this.#position);
+    // Whoever waited for something else between two rests has seen the log grow by more than in a tick.
+    if (begunMs - this.#restedMs < WAITED_MS) this.#growth += (end - this.#end - this.#growth) / 8;
+    [this.#position, this.#end, this.#offered] = [position, end, 0];
+    if (begunMs - this.#busyMs <= QUIET_MS) {
+      await sleep(this.#runtime, TICK_MS, signal).catch(() => {});
+      const lateMs = this.#runtime.monotonicMs() - begunMs - TICK_MS;
+      const slice = this.#slice * (lateMs > LATE_MS ? 0.8 : 1.01);
+      const { min, max } = this.#limits;
+      this.#slice = Math.min(max, Math.max(min, AHEAD * this.#growth * share, slice));
+    }
+    this.#restedMs = this.#runtime.monotonicMs();
   }
 }

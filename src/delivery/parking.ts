@@ -98,6 +98,12 @@ export class Parking {
     return size;
   }
 
+  /** Some key fails, or may have brought something down. */
+  get anyStuck(): boolean {
+    for (const { row } of this.#entries.values()) if (isStuck(row)) return true;
+    return false;
+  }
+
   /** All rows, those included that are about to go. */
   get rows(): number {
     return this.#entries.size;

@@ -111,7 +111,7 @@ export class Partition {
     return this.#lanes.get(key)?.busy === true;
   }
 
-  /** Far from the log's end. */
+  /** Far from the end of what is offered. */
   get behind(): boolean {
     return this.#subscription.isFar(this.#progress.scanned);
   }

@@ -86,7 +86,7 @@ export interface SubscriptionContext {
   readonly holding: boolean;
   /** Nothing beyond this is offered now. */
   readonly end: number;
-  /** From the log's end. */
+  /** From the end of what it is offered now. */
   isFar(position: number): boolean;
   /** `undefined`: nobody wants these pages after all. */
   handle(book: EventBook, place: Place): Promise<Effect | undefined>;

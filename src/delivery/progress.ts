@@ -23,7 +23,7 @@ export interface ProgressOwner {
   readonly stopped: boolean;
   /** Hardly anything is in hand: what is stored now need not wait for more. */
   readonly dry: boolean;
-  /** Far from the log's end. */
+  /** Far from the end of what is offered. */
   readonly behind: boolean;
   /** Throws Fenced, or a DaybookError for a unit that the store cannot hold. */
   commit(unit: Unit): Promise<void>;
@@ -190,7 +190,7 @@ export class Progress {
   }
 
   /**
-   * Somebody waits, and says so again more often than every HURRY_MS: what is handled is stored without delay. Far from the log's end it is as
+   * Somebody waits, and says so again more often than every HURRY_MS: what is handled is stored without delay. Far from the end it is as
    * usual: whoever waits for that would have every partition store every few milliseconds, all the way there.
    */
   hurry(): void {

@@ -62,6 +62,8 @@ export class Rebuild implements Predecessor {
   /** Somebody may still try what it has parked. */
   #served = true;
   #holding = false;
+  /** Ends the rest between two looks. */
+  #lookNow = () => {};
 
   constructor(options: RebuildOptions) {
     this.#options = options;
@@ -110,6 +112,11 @@ export class Rebuild implements Predecessor {
     void this.#run();
   }
 
+  /** Somebody may hold the old one, or have switched over. */
+  lookNow(): void {
+    this.#lookNow();
+  }
+
   stop(): void {
     this.#stopping.abort(new Error('the rebuild has ended'));
   }
@@ -153,8 +160,8 @@ export class Rebuild implements Predecessor {
           if (await this.#handOver()) return;
           await sleep(runtime, PAUSE_MS, signal);
         } else {
-          const soon = progress.parked === 0 && distance <= closeEvents * (this.#served ? FAR : 1);
-          await sleep(runtime, soon ? LOOK_MS : SELDOM_MS, signal);
+          const near = distance <= closeEvents * (this.#served ? FAR : 1);
+          await this.#rest(near && progress.parked === 0 && next.partitions.length > 0 ? LOOK_MS : SELDOM_MS);
         }
       } catch (error) {
         if (signal.aborted) return;
@@ -162,6 +169,13 @@ export class Rebuild implements Predecessor {
         await sleep(runtime, PAUSE_MS, signal).catch(() => {});
       }
     }
+  }
+
+  #rest(ms: number): Promise<unknown> {
+    const asked = new Promise<void>((resolve) => {
+      this.#lookNow = resolve;
+    });
+    return Promise.race([asked, sleep(this.#options.runtime, ms, this.#stopping.signal)]);
   }
 
   /** `undefined`: somebody has switched over. */
@@ -200,7 +214,11 @@ export class Rebuild implements Predecessor {
     const begunMs = runtime.monotonicMs();
     // The others give back what they hold after their next heartbeat.
     const untilMs = begunMs + HOLD_MS + leaseMs / 2;
-    const late = () => this.#stopping.signal.aborted || runtime.monotonicMs() > untilMs;
+    // It is not switched before a key that fails has drained, and that may take long.
+    const late = () =>
+      this.#stopping.signal.aborted ||
+      runtime.monotonicMs() > untilMs ||
+      next.partitions.some(({ parked }) => parked.anyStuck);
     const old = find();
     this.#holding = true;
     onHolding();
@@ -211,9 +229,13 @@ export class Rebuild implements Predecessor {
       this.#know(held, false);
       const heldMs = runtime.monotonicMs();
       const patientUntilMs = heldMs + Math.min(PATIENT_MS, (untilMs - heldMs) / 2);
+      let lookedMs = heldMs;
       while (!late()) {
-        // It is not switched before that key has drained, and nothing moves meanwhile.
-        if (next.partitions.some(({ parked }) => parked.size > 0)) return false;
+        // The other daemons' keys.
+        if (runtime.monotonicMs() - lookedMs >= LOOK_MS) {
+          if ((await stuckKeys(store, next)).length > 0) return false;
+          lookedMs = runtime.monotonicMs();
+        }
         for (const partition of next.partitions) partition.hurry();
         const shows = runtime.monotonicMs() > patientUntilMs || (await this.#covers(held));
         switched = shows && (await this.#switch());

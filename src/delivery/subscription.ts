@@ -386,7 +386,8 @@ export class Subscription implements SubscriptionContext, OutboxContext {
 
   isFar(position: number): boolean {
     const { tail, reading } = this.#parts;
-    return tail.position - position > reading.nearEvents;
+    // Held, it comes no further: whoever holds it waits for what is handled.
+    return !this.#holding && Math.min(tail.position, this.end) - position > reading.nearEvents;
   }
 
   replays(cover: Cover, position: number): boolean {

@@ -9,6 +9,9 @@ export const MAX_PAGES = { fallback: 100, min: 1, max: 1000 };
 /** What a subscription's row counts as its version: so often the generation that its component declared, plus the version of its filter. */
 const VERSIONS = 1_000_000;
 
+/** Of a filter. */
+export const FILTER_VERSION = { min: 1, max: VERSIONS - 1 };
+
 export function rowVersion({ generation, version }: { generation: number; version: number }): number {
   return generation * VERSIONS + version;
 }

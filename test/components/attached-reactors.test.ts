@@ -164,6 +164,7 @@ test('a declaration that cannot be used is refused with its field, and nothing o
     ['trap 26: a type after a space', { sagas: [saga('a', filter([], [' a.B']))] }, 'hello.sagas.filter.types'],
     ['a type URL', { sagas: [saga('a', filter([], ['type.googleapis.com/a.B']))] }, 'hello.sagas.filter.types'],
     ['too many partitions', { projectors: [projector('a', { partitions: 1025 })] }, 'hello.projectors.partitions'],
+    ['a version that is a date', { projectors: [projector('a', { version: 20261127 })] }, 'hello.projectors.version'],
     ['too many pages', { projectors: [projector('a', { maxPages: 1001 })] }, 'hello.projectors.max_pages'],
     ['a second generation of a saga', { sagas: [saga('a', { generation: 2 })] }, 'hello.sagas.generation'],
     [

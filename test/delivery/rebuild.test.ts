@@ -266,6 +266,27 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
     assert.equal(await world.store.activeGeneration('p'), 1);
   });
 
+  test('the switch comes about while events follow a dead letter of the old generation', async () => {
+    const [bad] = roots(1);
+    const broken = new TestReactor('projector', 'p', (request) => {
+      if (rootOf(request.events) === hex(bad!)) throw new Error('not this one');
+      return summing(request);
+    });
+    await using world = await World.open({ store: memory(), reactors: [broken], limits: { reactionAttempts: 1 } });
+    await deposits(world, [bad!, ...roots(5)], 2, seeded(seed));
+    await eventually('it is a dead letter', async () => (await parked(world, 'p'))[0]?.state === 'dead');
+    const slow = async (request: ProjectorRequest) => {
+      if (rootOf(request.events) === hex(bad!)) await new Promise((resolve) => setTimeout(resolve, 20));
+      return summing(request);
+    };
+    world.add(new TestReactor('projector', 'p', slow, { generation: 2 }));
+    // Its retry lane has something to do all the time.
+    await eventually('readers get the new one', async () => {
+      await world.deposit(bad!);
+      return active(world, 2)();
+    });
+  });
+
   test('a dead letter of the new generation does not keep it from following the old one', async () => {
     const all = roots(10);
     const poison = hex(all[0]!);

@@ -115,6 +115,7 @@ function readInPieces(random: Random, plan: Plan): void {
     recentBooks: pick(random, [0, 2, 8, 1024]),
     followerBytes: pick(random, [300, 1000, 1 << 20]),
     nearEvents: pick(random, [0, 1, 3]),
+    // In this order, so that a seed is what it was.
     slice: { max: pick(random, [8, 16]), min: pick(random, [1, 4]) },
     closeEvents: pick(random, [0, 2, 10]),
     fewRequests: pick(random, [1, 2, 32]),

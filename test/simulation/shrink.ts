@@ -27,8 +27,8 @@ export async function shrink(plan: Plan, fails: (plan: Plan) => Promise<boolean>
   return best;
 }
 
-function size({ commands, faults, daemons, followers }: Plan): number {
-  return commands.length + faults.length + daemons + followers;
+function size({ commands, faults, daemons, followers, rebuildAgain }: Plan): number {
+  return commands.length + faults.length + daemons + followers + (rebuildAgain === undefined ? 0 : 1);
 }
 
 /** Halves, quarters and so on are left out, at last one by one. */

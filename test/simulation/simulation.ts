@@ -1,5 +1,6 @@
 // One seed: daemons on one store, clients, and what goes wrong, in virtual time, until everything has settled.
 
+import { DaybookError } from '../../src/errors.ts';
 import { streamText } from '../../src/model/stream.ts';
 import { type Random, stream } from '../../src/simulation/random.ts';
 import type { StoreCall } from '../../src/simulation/store-through.ts';
@@ -46,6 +47,8 @@ export class Simulation {
   #events = 0;
   /** The generation of the projector that hosts declare. */
   generation = 1;
+  /** An operator's rebuild has begun. */
+  rebuiltByHand = false;
   readonly #trace: ((line: string) => void) | undefined;
   readonly #random: Random;
   readonly #counted: Counted[];
@@ -212,18 +215,20 @@ export class Simulation {
     return newest?.declared === this.generation && newest.generation === (await this.store.activeGeneration(PROJECTOR));
   }
 
-  /** An operator asks for it at any daemon, until it has begun. */
+  /** An operator asks for it at any daemon until it has begun: not before an earlier one is over. */
   async #rebuildByHand(): Promise<void> {
+    const before = (await newestProjector(this.store))?.generation;
     const engine = this.daemons.find(({ process, engine }) => !process.dead && engine !== undefined)?.engine;
     try {
-      if (engine === undefined) throw new Error('no daemon is there');
-      const progress = engine.control.rebuild(PROJECTOR, { kind: 'beginning' }, new AbortController().signal);
-      await progress.next();
-      await progress.return();
-    } catch {
+      const progress = engine?.control.rebuild(PROJECTOR, { kind: 'beginning' }, new AbortController().signal);
+      await progress?.next();
+      await progress?.return();
+    } catch (error) {
       // Of the projector nobody may have heard yet, or the store is away.
-      if (!this.calm) this.time.after(500, () => void this.#rebuildByHand());
+      if (!(error instanceof DaybookError)) this.broken(`an operator's rebuild: ${error}`);
     }
+    if (before !== undefined && (await newestProjector(this.store))!.generation > before) this.rebuiltByHand = true;
+    else if (!this.calm) this.time.after(500, () => void this.#rebuildByHand());
   }
 
   /** Hosts of the new generation come, one after the other. */

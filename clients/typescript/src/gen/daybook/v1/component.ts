@@ -266,7 +266,10 @@ export interface ProjectorHosting {
   partitions: number;
   /** Pages of one aggregate in one request, at most. 0 is 100. */
   maxPages: number;
-  /** Of the filter: raise it with each change. Partitions then go only to hosts that declare the newest. 0 is 1. */
+  /**
+   * Of the filter: raise it with each change. Partitions then go only to hosts that declare the newest. 0 is 1,
+   * and the most is 999,999.
+   */
   version: number;
 }
 
