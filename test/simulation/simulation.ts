@@ -4,7 +4,7 @@ import { DaybookError } from '../../src/errors.ts';
 import { streamText } from '../../src/model/stream.ts';
 import { type Random, stream } from '../../src/simulation/random.ts';
 import type { StoreCall } from '../../src/simulation/store-through.ts';
-import type { ProjectionRow, Store, Unit, UnitResult } from '../../src/store.ts';
+import type { ProjectionRow, Store, SubscriptionDefinition, Unit, UnitResult } from '../../src/store.ts';
 import { openMemory } from '../../src/stores/memory.ts';
 import { newestProjector } from './audit-bank.ts';
 import { audit } from './auditor.ts';
@@ -47,8 +47,10 @@ export class Simulation {
   #events = 0;
   /** The generation of the projector that hosts declare. */
   generation = 1;
+  /** Of the projector's generations. */
+  readonly #versions = new Map<number, number>();
   /** An operator's rebuild has begun. */
-  rebuiltByHand = false;
+  #rebuiltByHand = false;
   readonly #trace: ((line: string) => void) | undefined;
   readonly #random: Random;
   readonly #counted: Counted[];
@@ -85,7 +87,7 @@ export class Simulation {
     if (rebuildAtMs > 0) this.time.after(rebuildAtMs, () => this.#rebuild());
     if (rebuildAgain !== undefined)
       this.time.after(rebuildAgain.atMs, () =>
-        rebuildAgain.by === 'component' ? this.#rebuild() : void this.#rebuildByHand(),
+        rebuildAgain.by === 'component' ? this.#rebuild() : this.#rebuildByHand(),
       );
     new Settling(this).begin();
     await this.time.run();
@@ -120,6 +122,7 @@ export class Simulation {
 
   /** A call took effect. */
   stored(call: StoreCall, args: readonly unknown[], result: unknown): void {
+    if (call === 'declare') this.#declared(args[0] as SubscriptionDefinition);
     if (call !== 'commit') return;
     const units = args[0] as readonly Unit[];
     for (const [i, each] of (result as readonly UnitResult[]).entries()) {
@@ -131,6 +134,13 @@ export class Simulation {
         if (end > this.lengthOf(name)) this.#lengths.set(name, end);
       }
     }
+  }
+
+  /** A generation of its own for a version that has one: only operators ask for that. */
+  #declared({ name, generation, version }: SubscriptionDefinition): void {
+    if (name !== PROJECTOR || this.#versions.has(generation)) return;
+    this.#rebuiltByHand ||= [...this.#versions.values()].includes(version);
+    this.#versions.set(generation, version);
   }
 
   /** A unit that is told again is not stored again. */
@@ -209,26 +219,23 @@ export class Simulation {
     });
   }
 
-  /** Readers get what was declared last. */
+  /** Readers get what was declared last, and what was planned is declared. */
   async rebuilt(): Promise<boolean> {
+    if (this.plan.rebuildAgain?.by === 'operator' && !this.#rebuiltByHand) return false;
     const newest = await newestProjector(this.store);
     return newest?.declared === this.generation && newest.generation === (await this.store.activeGeneration(PROJECTOR));
   }
 
   /** An operator asks for it at any daemon until it has begun: not before an earlier one is over. */
-  async #rebuildByHand(): Promise<void> {
-    const before = (await newestProjector(this.store))?.generation;
+  #rebuildByHand(): void {
+    if (this.#rebuiltByHand) return;
     const engine = this.daemons.find(({ process, engine }) => !process.dead && engine !== undefined)?.engine;
-    try {
-      const progress = engine?.control.rebuild(PROJECTOR, { kind: 'beginning' }, new AbortController().signal);
-      await progress?.next();
-      await progress?.return();
-    } catch (error) {
-      // Of the projector nobody may have heard yet, or the store is away.
+    const asked = engine?.control.rebuild(PROJECTOR, { kind: 'beginning' }, new AbortController().signal).next();
+    // Of the projector nobody may have heard yet, or the store is away; of a daemon that dies nothing is heard.
+    asked?.catch((error) => {
       if (!(error instanceof DaybookError)) this.broken(`an operator's rebuild: ${error}`);
-    }
-    if (before !== undefined && (await newestProjector(this.store))!.generation > before) this.rebuiltByHand = true;
-    else if (!this.calm) this.time.after(500, () => void this.#rebuildByHand());
+    });
+    this.time.after(500, () => this.#rebuildByHand());
   }
 
   /** Hosts of the new generation come, one after the other. */
