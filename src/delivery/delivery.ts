@@ -434,6 +434,7 @@ export class Delivery {
     const cursors = await store.listCursors();
     this.#incomplete = false;
     for (const definition of kept) await this.#share(definition, cursors);
+    this.#generations.lookNow();
   }
 
   #coordinatorFor({ kind }: SubscriptionDefinition) {

@@ -47,6 +47,11 @@ export class Generations {
       .map(([name, { previous }]) => ({ name, generation: previous }));
   }
 
+  /** Something has changed, perhaps for a rebuild. */
+  lookNow(): void {
+    for (const rebuild of this.#rebuilds.values()) rebuild.lookNow();
+  }
+
   stop(): void {
     this.#stopped = true;
     for (const rebuild of this.#rebuilds.values()) rebuild.stop();
@@ -103,10 +108,7 @@ export class Generations {
         definitions.length > 1 &&
         running?.generation === newest.generation &&
         running.previous === definitions[0]!.generation;
-      if (goesOn) {
-        running.lookNow();
-        continue;
-      }
+      if (goesOn) continue;
       running?.over();
       this.#rebuilds.delete(name);
       if (definitions.length > 1) this.#begin(definitions[0]!, newest);

@@ -14,8 +14,6 @@ const QUIET_MS = 500;
 const LATE_MS = 0.5;
 /** So many events are caught up with for each that is appended. */
 const AHEAD = 1.1;
-/** Between two rests of a reader that can go on. */
-const WAITED_MS = 100;
 
 export class Pace {
   readonly #runtime: Runtime;
@@ -30,7 +28,6 @@ export class Pace {
   /** At the last rest. */
   #position = 0;
   #end = 0;
-  #restedMs = -Infinity;
   /** By how much the log grows in a tick, smoothed. */
   #growth = 0;
 
@@ -55,16 +52,14 @@ export class Pace {
     this.#seen = commands;
     // What the filter leaves out costs nothing, and brings the reader on all the same.
     const share = this.#offered / Math.max(1, position - this.#position);
-    // Whoever waited for something else between two rests has seen the log grow by more than in a tick.
-    if (begunMs - this.#restedMs < WAITED_MS) this.#growth += (end - this.#end - this.#growth) / 8;
+    // Smoothed, what the log has grown by while the reader waited for something else is caught up with over some ticks.
+    if (this.#end > 0) this.#growth += (Math.min(end - this.#end, this.#limits.max) - this.#growth) / 8;
     [this.#position, this.#end, this.#offered] = [position, end, 0];
-    if (begunMs - this.#busyMs <= QUIET_MS) {
-      await sleep(this.#runtime, TICK_MS, signal).catch(() => {});
-      const lateMs = this.#runtime.monotonicMs() - begunMs - TICK_MS;
-      const slice = this.#slice * (lateMs > LATE_MS ? 0.8 : 1.01);
-      const { min, max } = this.#limits;
-      this.#slice = Math.min(max, Math.max(min, AHEAD * this.#growth * share, slice));
-    }
-    this.#restedMs = this.#runtime.monotonicMs();
+    if (begunMs - this.#busyMs > QUIET_MS) return;
+    await sleep(this.#runtime, TICK_MS, signal).catch(() => {});
+    const lateMs = this.#runtime.monotonicMs() - begunMs - TICK_MS;
+    const slice = this.#slice * (lateMs > LATE_MS ? 0.8 : 1.01);
+    const { min, max } = this.#limits;
+    this.#slice = Math.min(max, Math.max(min, AHEAD * this.#growth * share, slice));
   }
 }

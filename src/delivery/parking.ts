@@ -98,6 +98,12 @@ export class Parking {
     return size;
   }
 
+  /** Some key's events are the retry lane's. */
+  get anyHeld(): boolean {
+    for (const { row } of this.#entries.values()) if (row.state !== 'draining') return true;
+    return false;
+  }
+
   /** Some key fails, or may have brought something down. */
   get anyStuck(): boolean {
     for (const { row } of this.#entries.values()) if (isStuck(row)) return true;

@@ -10,7 +10,7 @@ export interface Reading {
   recentBooks: number;
   /** Of books that wait for one follower; then it reads from the store. */
   followerBytes: number;
-  /** Closer to the log's end than this, a reader that was behind does not rest any more, and what is handled is stored when somebody waits. */
+  /** Closer to the log's end than this, a reader does not rest any more; and to the end of what it may offer, what is handled is stored when somebody waits. */
   nearEvents: number;
   /** What a reader that is far behind offers before it rests. */
   slice: { min: number; max: number };

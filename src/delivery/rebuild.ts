@@ -44,8 +44,9 @@ const TELL_MS = 10_000;
 const HOLD_MS = 5000;
 /** So long a switch waits for what the old one had finished out of order: that may need more room than the new one has. */
 const PATIENT_MS = 2000;
-/** After a hand-over that did not come about. */
+/** After a hand-over that did not come about; twice as long after each. */
 const PAUSE_MS = 2000;
+const PAUSE_MAX_MS = 30_000;
 
 export interface Progress {
   position: number;
@@ -62,8 +63,9 @@ export class Rebuild implements Predecessor {
   /** Somebody may still try what it has parked. */
   #served = true;
   #holding = false;
-  /** Ends the rest between two looks. */
-  #lookNow = () => {};
+  /** The rest between two looks is over. */
+  #lookSoon = false;
+  #endRest = () => {};
 
   constructor(options: RebuildOptions) {
     this.#options = options;
@@ -114,7 +116,8 @@ export class Rebuild implements Predecessor {
 
   /** Somebody may hold the old one, or have switched over. */
   lookNow(): void {
-    this.#lookNow();
+    this.#lookSoon = true;
+    this.#endRest();
   }
 
   stop(): void {
@@ -135,8 +138,10 @@ export class Rebuild implements Predecessor {
     const about = { projector: next.name, generation: next.generation, previous };
     log.info(about, 'rebuild: a new generation is built beside the one that readers get');
     let told = { atMs: runtime.monotonicMs(), position: -1 };
+    let pauseMs = PAUSE_MS;
     while (!signal.aborted) {
       try {
+        this.#lookSoon = false;
         const progress = await this.#look();
         if (progress === undefined) return this.#options.onChanged();
         const elapsedMs = runtime.monotonicMs() - told.atMs;
@@ -158,7 +163,8 @@ export class Rebuild implements Predecessor {
         const distance = progress.target - progress.position;
         if (distance <= closeEvents && progress.parked === 0 && next.partition(0) !== undefined) {
           if (await this.#handOver()) return;
-          await sleep(runtime, PAUSE_MS, signal);
+          await sleep(runtime, pauseMs, signal);
+          pauseMs = Math.min(PAUSE_MAX_MS, 2 * pauseMs);
         } else {
           const near = distance <= closeEvents * (this.#served ? FAR : 1);
           await this.#rest(near && progress.parked === 0 && next.partitions.length > 0 ? LOOK_MS : SELDOM_MS);
@@ -171,11 +177,12 @@ export class Rebuild implements Predecessor {
     }
   }
 
-  #rest(ms: number): Promise<unknown> {
-    const asked = new Promise<void>((resolve) => {
-      this.#lookNow = resolve;
+  async #rest(ms: number): Promise<void> {
+    if (this.#lookSoon) return;
+    const ended = new Promise<void>((resolve) => {
+      this.#endRest = resolve;
     });
-    return Promise.race([asked, sleep(this.#options.runtime, ms, this.#stopping.signal)]);
+    await Promise.race([ended, sleep(this.#options.runtime, ms, this.#stopping.signal)]);
   }
 
   /** `undefined`: somebody has switched over. */
@@ -231,14 +238,19 @@ export class Rebuild implements Predecessor {
       const patientUntilMs = heldMs + Math.min(PATIENT_MS, (untilMs - heldMs) / 2);
       let lookedMs = heldMs;
       while (!late()) {
-        // The other daemons' keys.
-        if (runtime.monotonicMs() - lookedMs >= LOOK_MS) {
+        // Keys of other daemons.
+        const anyElsewhere = next.partitions.length < next.definition.partitions;
+        if (anyElsewhere && runtime.monotonicMs() - lookedMs >= LOOK_MS) {
           if ((await stuckKeys(store, next)).length > 0) return false;
           lookedMs = runtime.monotonicMs();
         }
         for (const partition of next.partitions) partition.hurry();
-        const shows = runtime.monotonicMs() > patientUntilMs || (await this.#covers(held));
-        switched = shows && (await this.#switch());
+        const patient = runtime.monotonicMs() <= patientUntilMs;
+        // What the old one could not handle is gone on with event by event: if that takes long, the old one does not stand still for it.
+        const behind = next.partitions.some(({ parked }) => parked.anyHeld);
+        if (behind && !patient) return false;
+        const shows = !patient || (await this.#covers(held));
+        switched = shows && !behind && (await this.#switch());
         if (switched) break;
         await sleep(runtime, shows ? 5 : LOOK_MS, this.#stopping.signal);
       }

@@ -20,8 +20,10 @@ async function catchUp(load: {
   lateMs: number;
   limitMs?: number;
   every?: number;
+  /** For each thousand events that are read. */
+  readMs?: number;
 }) {
-  const { lateMs, commandsPerMs, limitMs = 60_000, every = 1 } = load;
+  const { lateMs, commandsPerMs, limitMs = 60_000, every = 1, readMs = 0 } = load;
   let nowMs = 0;
   let rests = 0;
   const runtime = {
@@ -39,6 +41,7 @@ async function catchUp(load: {
   for (let position = 0; ; ) {
     const end = load.behind + commands();
     if (position >= end || nowMs > limitMs) return { left: end - position, rests, passed: position, tookMs: nowMs };
+    if (position % 1000 === 0) nowMs += readMs;
     position += every;
     nowMs += COST_MS;
     if (pace.offered(1)) await pace.rest(position, end, CALM);
@@ -61,12 +64,13 @@ describe('the pace of catching up', () => {
     assert(left <= 0, `${left} events are left after ${tookMs} ms`);
   });
 
-  for (const [what, commandsPerMs, every] of [
-    ['', 4, 1],
-    [', also when it wants one event of four', 16, 4],
+  for (const [what, commandsPerMs, every, readMs] of [
+    ['', 4, 1, 0],
+    [', also when it wants one event of four', 16, 4, 0],
+    [', also when reads of the log take long', 4, 1, 150],
   ] as const)
     test(`while commands need everything it comes on by a tenth more than they${what}`, async () => {
-      const { passed, tookMs } = await catchUp({ behind: 1e6, commandsPerMs, lateMs: 5, every });
+      const { passed, tookMs } = await catchUp({ behind: 1e6, commandsPerMs, lateMs: 5, every, readMs });
       const ahead = passed / tookMs / commandsPerMs;
       assert(ahead > 1.05 && ahead < 1.15, `${ahead} times as fast as the log grows`);
     });

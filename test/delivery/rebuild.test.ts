@@ -153,7 +153,8 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
     });
     await using world = await World.open({ store: memory(), reactors: [reactor] });
     let writing = true;
-    let written = 0;
+    let written = all.length;
+    for (const root of all) await world.deposit(root);
     const writer = (async () => {
       while (writing) {
         const batch = all.filter(() => random() < 0.3);
@@ -285,6 +286,31 @@ describe(`a rebuild (DAYBOOK_TEST_SEED=${seed})`, () => {
       await world.deposit(bad!);
       return active(world, 2)();
     });
+  });
+
+  test('the old generation does not stand still for what the new one goes on with for long', async () => {
+    const [bad, good] = roots(2);
+    const isBad = (request: ProjectorRequest) => rootOf(request.events) === hex(bad!);
+    const broken = new TestReactor('projector', 'p', (request) => {
+      if (isBad(request)) throw new Error('not this one');
+      return summing(request);
+    });
+    await using world = await World.open({ store: memory(), reactors: [broken], limits: { reactionAttempts: 1 } });
+    await deposits(world, [bad!, good!], 1, seeded(seed));
+    await eventually('it is a dead letter', async () => (await parked(world, 'p'))[0]?.state === 'dead');
+    const { promise: released, resolve: release } = Promise.withResolvers<void>();
+    const slow = async (request: ProjectorRequest) => {
+      if (isBad(request)) await released;
+      return summing(request);
+    };
+    world.add(new TestReactor('projector', 'p', slow, { generation: 2 }));
+    const { delivery } = world.engine;
+    await eventually('the old one is held', () => delivery.instances.some(({ replacing }) => replacing.length > 0));
+    await world.deposit(good!);
+    const rows = async () => (await rowsOf(world, 1)).map(({ payload }) => textOf(payload));
+    await eventually('the old one has what came meanwhile', async () => (await rows()).includes('2 2'));
+    release();
+    await eventually('readers get the new one', active(world, 2));
   });
 
   test('a dead letter of the new generation does not keep it from following the old one', async () => {
