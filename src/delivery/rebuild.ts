@@ -283,8 +283,8 @@ export class Rebuild implements Predecessor {
 
   /** Whoever has seen a row of the old one is to find it in the new one. */
   async #covers(old: StoredProgress): Promise<boolean> {
-    if (!old.anyDone) return true;
     const { store, next } = this.#options;
+    if (!old.anyDone && old.partitions === next.definition.partitions) return true;
     const own = (await store.listCursors(next.name)).filter((row) => row.generation === next.generation);
     return (await StoredProgress.read(store, own, { done: true, parked: false })).covers(old);
   }

@@ -82,9 +82,13 @@ export class StoredProgress {
     return [...this.#done.values()].some(({ size }) => size > 0);
   }
 
-  /** It has finished what the other one had finished out of order, as far as partitions can be compared. */
+  get partitions(): number {
+    return this.#positions.size;
+  }
+
+  /** It has finished what the other one had finished, apart from what cursors that can be compared tell anyway. */
   covers(old: StoredProgress): boolean {
-    if (old.#positions.size !== this.#positions.size) return true;
+    if (old.partitions !== this.partitions) return this.least >= old.end;
     return [...old.#done].every(([partition, done]) => {
       const [position, own] = [this.#positions.get(partition)!, this.#done.get(partition)];
       return [...done].every((each) => each <= position || own?.has(each) === true);
