@@ -548,6 +548,11 @@ describe('what is refused', () => {
       'components[0].start.from_time: expected a time as "2026-01-31T12:00:00Z", found "2026-01-31T12:00:00"',
     ],
     [
+      'a version that is a date',
+      'components: [{ saga: s, address: "x:1", version: 20261127 }]',
+      'components[0].version: expected a whole number from 1 to 999999, found 20261127',
+    ],
+    [
       'too many partitions',
       'components: [{ saga: s, address: "x:1", partitions: 1025 }]',
       'components[0].partitions: expected a whole number from 1 to 1024, found 1025',

@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { emptyWork } from '../../src/coordinators/reaction.ts';
 import { rebuiltDefinition } from '../../src/delivery/declarations.ts';
+import { partitionOf } from '../../src/model/ordering.ts';
+import { type Runtime, systemRuntime } from '../../src/runtime.ts';
 import { any, command, textOf } from '../support/books.ts';
 import { deposits, Handled, isSettled, memory, NOTHING, rootOf, roots, summing } from '../support/delivery.ts';
 import { eventually } from '../support/eventually.ts';
@@ -221,6 +223,61 @@ describe(`daemons that share a log (DAYBOOK_TEST_SEED=${seed})`, () => {
       [],
     );
     await Promise.all([a.stop(), b.stop()]);
+  });
+
+  test('the old generation goes on at once when the new one fails on another daemon while it is held for the switch', async () => {
+    let switches = 0;
+    const store = memory();
+    const trySwitch = store.switchGeneration.bind(store);
+    store.switchGeneration = (...args) => {
+      switches++;
+      return trySwitch(...args);
+    };
+    // A hold ends after some seconds in any case: not by this clock.
+    const slow: Runtime = { ...systemRuntime(), monotonicMs: () => performance.now() / 20 };
+    const { promise: released, resolve: release } = Promise.withResolvers<void>();
+    let bad = '';
+    const open = (instance: string) =>
+      World.open({
+        store,
+        runtime: slow,
+        instance,
+        reactors: [new TestReactor('projector', 'p', summing)],
+        limits: { leaseMs: 4000 },
+      });
+    await using a = await open('a');
+    await using b = await open('b');
+    await eventually('they share', async () => share(await owners(a), 'b') === 8);
+    const [first, ...others] = await owners(a);
+    const ofOther = (root: Uint8Array) => {
+      const cover = { tenant: '', domain: 'account', root: { value: root }, correlationId: '' };
+      return [first, ...others][partitionOf('stream', cover as never, 16)] !== first;
+    };
+    const [failing, good] = roots(50).sort((one, other) => Number(ofOther(other)) - Number(ofOther(one)));
+    const shows = (text: string) => async () => {
+      const key = { tenant: '', projector: 'p', generation: 1, key: Buffer.from(good!).toString('hex') };
+      return textOf((await store.readProjection(key))?.payload) === text;
+    };
+    bad = Buffer.from(failing!).toString('hex');
+    for (const root of [failing!, good!]) await a.deposit(root);
+    await eventually('the first generation is complete', () => isSettled(a, 'p'));
+    const second = () =>
+      new TestReactor(
+        'projector',
+        'p',
+        async (request) => {
+          if (rootOf(request.events) !== bad) return summing(request);
+          await released;
+          throw new Error('poison');
+        },
+        { generation: 2 },
+      );
+    for (const world of [a, b]) world.add(second());
+    await eventually('a switch is tried', () => switches > 0);
+    await a.deposit(good!);
+    release();
+    await eventually('the first generation has what came meanwhile', shows('2 2'));
+    assert.equal(await store.activeGeneration('p'), 1);
   });
 
   test('a component that only one of them hosts is worked for there alone', async () => {
