@@ -88,7 +88,8 @@ export class Feed {
     const { signal } = this.#stopping;
     for (let failures = 0; !signal.aborted; ) {
       try {
-        for await (const batch of tail.scan(this.#options.filter, this.#position, signal)) {
+        const atMost = () => this.#pace.readEvents;
+        for await (const batch of tail.scan(this.#options.filter, this.#position, signal, atMost)) {
           failures = 0;
           await this.#offer(batch.books);
           if (this.#barred(batch.through)) await this.#mayPass(batch.through);

@@ -121,16 +121,22 @@ export class LogTail {
 
   /**
    * The same in batches that say how far they looked, by a filter that is asked anew at each look. When nothing matches for a while, an
-   * empty one tells how far the log was looked at.
+   * empty one tells how far the log was looked at. No read has more than `atMost` events, as it is when the read begins.
    */
-  scan(filter: () => LogFilter, after: number, signal: AbortSignal): AsyncGenerator<LogBooks, void, void> {
-    return this.#batches({ filter, ticks: true }, after, signal);
+  scan(
+    filter: () => LogFilter,
+    after: number,
+    signal: AbortSignal,
+    atMost?: () => number,
+  ): AsyncGenerator<LogBooks, void, void> {
+    return this.#batches({ filter, ticks: true }, after, signal, atMost);
   }
 
   async *#batches(
     { filter, ticks }: Pick<Follower, 'filter' | 'ticks'>,
     after: number,
     signal: AbortSignal,
+    atMost: () => number = () => Infinity,
   ): AsyncGenerator<LogBooks, void, void> {
     const follower: Follower = {
       filter,
@@ -162,7 +168,7 @@ export class LogTail {
           const read = await this.#store.readLog({
             after: follower.cursor,
             filter: filter(),
-            maxEvents: this.#sizes.readEvents,
+            maxEvents: Math.min(this.#sizes.readEvents, atMost()),
             maxBytes: READ_BYTES,
           });
           follower.cursor = read.through;

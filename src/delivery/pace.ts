@@ -14,6 +14,8 @@ const QUIET_MS = 500;
 const LATE_MS = 0.5;
 /** So many events are caught up with for each that is appended. */
 const AHEAD = 1.1;
+/** Of one read. */
+const SLICES = 4;
 
 export class Pace {
   readonly #runtime: Runtime;
@@ -25,6 +27,7 @@ export class Pace {
   #busyMs = -Infinity;
   #slice: number;
   #offered = 0;
+  #resting = false;
   /** At the last rest. */
   #position = 0;
   #end = 0;
@@ -36,6 +39,11 @@ export class Pace {
     this.#limits = slice;
     this.#slice = slice.min;
     this.#commands = commands;
+  }
+
+  /** What to read at once, at most: what waits for its turn grows old in memory, and is the dearer to collect. */
+  get readEvents(): number {
+    return this.#resting ? Math.ceil(SLICES * this.#slice) : Infinity;
   }
 
   /** Events were offered. True: it is time to rest. */
@@ -55,7 +63,8 @@ export class Pace {
     // Smoothed, what the log has grown by while the reader waited for something else is caught up with over some ticks.
     if (this.#end > 0) this.#growth += (Math.min(end - this.#end, this.#limits.max) - this.#growth) / 8;
     [this.#position, this.#end, this.#offered] = [position, end, 0];
-    if (begunMs - this.#busyMs > QUIET_MS) return;
+    this.#resting = begunMs - this.#busyMs <= QUIET_MS;
+    if (!this.#resting) return;
     await sleep(this.#runtime, TICK_MS, signal).catch(() => {});
     const lateMs = this.#runtime.monotonicMs() - begunMs - TICK_MS;
     const slice = this.#slice * (lateMs > LATE_MS ? 0.8 : 1.01);

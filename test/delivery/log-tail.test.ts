@@ -339,6 +339,22 @@ describe('a follower', () => {
     assert.equal(world.timers, 0);
   });
 
+  test('reads no more at once than it is told to', async () => {
+    const world = await behind();
+    const read: number[] = [];
+    const most = [1, 2, 9];
+    for await (const { books } of world.tail.scan(
+      () => ({}),
+      0,
+      new AbortController().signal,
+      () => most.shift() ?? 9,
+    )) {
+      read.push(positionsOf(books).length);
+      if (read.length === 3) break;
+    }
+    assert.deepEqual(read, [1, 2, 1]);
+  });
+
   test('is told when the store cannot be read; others that need no store go on', async () => {
     const world = await behind();
     const live = world.follow({}, 4);

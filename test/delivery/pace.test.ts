@@ -40,7 +40,8 @@ async function catchUp(load: {
   const pace = new Pace(runtime, READING.slice, commands);
   for (let position = 0; ; ) {
     const end = load.behind + commands();
-    if (position >= end || nowMs > limitMs) return { left: end - position, rests, passed: position, tookMs: nowMs };
+    if (position >= end || nowMs > limitMs)
+      return { left: end - position, rests, passed: position, tookMs: nowMs, reads: pace.readEvents };
     if (position % 1000 === 0) nowMs += readMs;
     position += every;
     nowMs += COST_MS;
@@ -50,8 +51,8 @@ async function catchUp(load: {
 
 describe('the pace of catching up', () => {
   test('without commands it never rests', async () => {
-    const { rests } = await catchUp({ behind: 5000, commandsPerMs: 0, lateMs: 0 });
-    assert.equal(rests, 0);
+    const { rests, reads } = await catchUp({ behind: 5000, commandsPerMs: 0, lateMs: 0 });
+    assert.deepEqual([rests, reads], [0, Infinity]);
   });
 
   test('while commands leave room it takes more and more', async () => {
@@ -62,6 +63,11 @@ describe('the pace of catching up', () => {
   test('while commands need everything it still gains on them', async () => {
     const { left, tookMs } = await catchUp({ behind: 5000, commandsPerMs: 1, lateMs: 5 });
     assert(left <= 0, `${left} events are left after ${tookMs} ms`);
+  });
+
+  test('while commands need everything it reads what soon has its turn', async () => {
+    const { reads } = await catchUp({ behind: 1e6, commandsPerMs: 4, lateMs: 5 });
+    assert(reads > 100 && reads < 300, `${reads} events at once`);
   });
 
   for (const [what, commandsPerMs, every, readMs] of [
