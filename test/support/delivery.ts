@@ -18,6 +18,17 @@ import type { World } from './world.ts';
 export const memory = (clock?: () => number): Store =>
   openMemory({ logId: '0'.repeat(36), incarnation: '1'.repeat(36) }, clock);
 
+/** Counts from now on how often a switch of generations is tried. */
+export function countSwitches(store: Store): { tried: number } {
+  const switches = { tried: 0 };
+  const trySwitch = store.switchGeneration.bind(store);
+  store.switchGeneration = (...args) => {
+    switches.tried++;
+    return trySwitch(...args);
+  };
+  return switches;
+}
+
 export interface OpenStore extends AsyncDisposable {
   store: Store;
 }
