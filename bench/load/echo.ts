@@ -2,7 +2,7 @@
 
 import * as grpc from '@grpc/grpc-js';
 import { serve } from '../lib/processes.ts';
-import { ECHO } from './transport.ts';
+import { ECHO, listen } from './transport.ts';
 
 const server = new grpc.Server();
 server.addService(ECHO, {
@@ -13,13 +13,9 @@ server.addService(ECHO, {
     call.on('end', () => call.end());
   },
 });
-const port = await new Promise<number>((resolve, reject) => {
-  server.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, bound) =>
-    error === null ? resolve(bound) : reject(error),
-  );
-});
+const address = await listen(server);
 
 serve<{ kind: 'address' }, string>(
-  async () => `127.0.0.1:${port}`,
+  async () => address,
   () => server.forceShutdown(),
 );

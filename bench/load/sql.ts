@@ -20,12 +20,16 @@ let written = 0;
 export async function inserts({ url, seconds }: InsertJob): Promise<LoadResult> {
   const client = new pg.Client(url);
   await client.connect();
-  const event = Buffer.from(payload());
-  const result = await closedLoop(seconds, 1, async () => {
-    await client.query({ name: 'insert', text: INSERT, values: [++written % 10_000, written, randomUUID(), event] });
-  });
+  const result = await closedLoop(seconds, 1, insertRow(client));
   await client.end();
   return result;
+}
+
+export function insertRow(client: pg.Client): () => Promise<void> {
+  const event = Buffer.from(payload());
+  return async () => {
+    await client.query({ name: 'insert', text: INSERT, values: [++written % 10_000, written, randomUUID(), event] });
+  };
 }
 
 export interface MessageDbJob {

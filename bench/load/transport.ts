@@ -18,6 +18,15 @@ export function method(path: string, streams = false): grpc.MethodDefinition<Buf
 
 export const ECHO = { unary: method('/bench.Echo/Unary'), stream: method('/bench.Echo/Stream', true) };
 
+/** On a free port; gives the address. */
+export function listen(server: grpc.Server): Promise<string> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, port) =>
+      error === null ? resolve(`127.0.0.1:${port}`) : reject(error),
+    );
+  });
+}
+
 const clients = new Map<string, grpc.Client>();
 
 /** One connection to each address, kept. */

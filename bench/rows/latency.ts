@@ -2,14 +2,16 @@
 
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Bench, progress } from '../lib/bench.ts';
+import { CpuMeter } from '../lib/cpu.ts';
 import { openStorage } from '../lib/daemon.ts';
 import { alternate } from '../lib/figures.ts';
 import type { Measured, Row } from '../lib/row.ts';
 import { seedAggregate } from '../lib/seed.ts';
 import { commands, type Load } from '../lib/throughput.ts';
 import { yardstickDatabase } from '../lib/yardsticks.ts';
+import type { BareJob } from '../load/bare.ts';
 import type { LoadResult } from '../load/pipelined.ts';
-import { AGGREGATES, finish, loadProcess, setting } from './commands.ts';
+import { AGGREGATES, finish, loadProcess, meter, setting } from './commands.ts';
 
 const WARM_UP_S = 2;
 const p50 = ({ latency }: LoadResult) => latency.p50;
@@ -20,23 +22,55 @@ export const P3: Row = {
   async measure(bench) {
     const load = loadProcess(bench);
     const ours = await setting(bench, await bench.storage('postgres'), {}, load);
-    const address = await bench.program<object, string>('load/echo.ts').call({ kind: 'address' });
     const url = await yardstickDatabase(bench);
-    const echo = (seconds: number) => load.call({ kind: 'unary', address, inFlight: 1, seconds }).then(p50);
-    const insert = (seconds: number) => load.call({ kind: 'insert', url, seconds }).then(p50);
+    const echo = bench.program<object, string>('load/echo.ts');
+    const bare = bench.program<BareJob, string>('load/bare.ts');
+    const echoAddress = await echo.call({ kind: 'address' });
+    const bareAddress = await bare.call({ host: echoAddress, url });
+    const unary = (address: string) => (seconds: number) => load.call({ kind: 'unary', address, inFlight: 1, seconds });
+    const sides = {
+      ours: (seconds: number) => ours.unary(1, seconds),
+      echo: unary(echoAddress),
+      bare: unary(bareAddress),
+      insert: (seconds: number) => load.call({ kind: 'insert', url, seconds }),
+    };
     // As many calls as the echo has had by then: one at a time, two seconds would not be enough for the code to be compiled.
     await ours.unary(64, WARM_UP_S);
-    for (const warm of [() => ours.unary(1, WARM_UP_S), () => echo(WARM_UP_S), () => insert(WARM_UP_S)]) await warm();
+    for (const side of Object.values(sides)) await side(WARM_UP_S);
+    const cpu = await meter(bench, ours);
+    const bareCpu = new CpuMeter({
+      between: bare.pid,
+      host: echo.pid,
+      load: load.pid,
+      PostgreSQL: await bench.postmaster(),
+    });
     const seconds = bench.seconds / 2;
+    const answered = (result: LoadResult) => result.answered;
     const figures = await alternate(bench.rounds, {
-      ours: async () => p50(await ours.unary(1, seconds)),
-      echo: () => echo(seconds),
-      insert: () => insert(seconds),
+      ours: () => cpu.measure(() => sides.ours(seconds), answered).then(p50),
+      bare: () => bareCpu.measure(() => sides.bare(seconds), answered).then(p50),
+      echo: () => sides.echo(seconds).then(p50),
+      insert: () => sides.insert(seconds).then(p50),
     });
     await finish(ours);
     const series = figures.echo.map((echo, i) => 2 * echo + figures.insert[i]!);
     const yardstick = { name: '2 echoes + 1 INSERT', series };
-    return [{ ours: figures.ours, unit: 'ms', yardstick, target: { kind: 'at-most', value: 1.4 } }];
+    return [
+      {
+        ours: figures.ours,
+        unit: 'ms',
+        yardstick,
+        target: { kind: 'at-most', value: 1.4 },
+        notes: [cpu.text()],
+      },
+      {
+        part: 'call, message to a host and back, INSERT, and nothing else (the floor)',
+        ours: figures.bare,
+        unit: 'ms',
+        yardstick,
+        notes: [`the floor: ${bareCpu.text()}`],
+      },
+    ];
   },
 };
 

@@ -13,7 +13,7 @@ import { DaybookError } from '../../src/errors.ts';
 import { streamText } from '../../src/model/stream.ts';
 import { systemRuntime } from '../../src/runtime.ts';
 import type { Store, Unit, UnitResult } from '../../src/store.ts';
-import { commitValues } from '../../src/stores/postgres/commit.ts';
+import { commitValues, plainValues } from '../../src/stores/postgres/commit.ts';
 import { SESSION, toNumber } from '../../src/stores/postgres/connect.ts';
 import { deliverySql } from '../../src/stores/postgres/delivery/statements.ts';
 import { migratePostgres, type OpenPostgres, openPostgres } from '../../src/stores/postgres/index.ts';
@@ -124,13 +124,18 @@ describe('postgres: plans', { skip: postgres.missing }, () => {
   };
 
   /** How the statements inside of a commit were executed, without costs. */
-  const plansOf = async (client: pg.Client, units: Unit[]): Promise<string[]> => {
+  const plansOf = async (client: pg.Client, units: Unit[], partitionEvents = 0): Promise<string[]> => {
     const plans: string[] = [];
     const note = ({ message }: { message?: string }) => plans.push(String(message));
     client.on('notice', note);
     await client.query(`LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_level = notice;
       SET auto_explain.log_nested_statements = on`);
     await client.query(logSql('daybook').commit, commitValues(units));
+    // To a stream of which all events are there by now.
+    const { stream, pages } = units[0]!.appends[0]!;
+    const plain = { ...writing(stream, exactly(1 + pages.length)), outcomes: [outcome(freshKey())] };
+    const { rows } = await client.query(logSql('daybook').commitPlain, plainValues([plain], partitionEvents));
+    assert.notEqual(rows[0].commit_plain_unit, null);
     client.off('notice', note);
     return plans.map((plan) =>
       plan
@@ -145,7 +150,7 @@ describe('postgres: plans', { skip: postgres.missing }, () => {
     test(`trap 51: a commit's plans are those of a full log from the first day on${title}`, async (t) => {
       const url = await postgres.emptyDatabase();
       const store = await open(t, { connectionString: url, partitionEvents });
-      const first = await plansOf(await session(t, url), await everything(store));
+      const first = await plansOf(await session(t, url), await everything(store), partitionEvents);
       assert(first.length > 25, `${first.length} statements were seen`);
       for (const plan of first) {
         for (const [, table] of plan.matchAll(/Seq Scan on (\w+)/g)) assert.equal(table, 'log', plan);
@@ -163,7 +168,7 @@ describe('postgres: plans', { skip: postgres.missing }, () => {
         await store.commit(Array.from({ length: 500 }, () => writing(freshStream(), NO_STREAM)));
       }
       await postgres.query(url, 'ANALYZE');
-      const later = await plansOf(await session(t, url), await everything(store));
+      const later = await plansOf(await session(t, url), await everything(store), partitionEvents);
       const shape = (plans: string[]) =>
         new Set(plans.flatMap((plan) => plan.match(/(Index|Seq|Function)[\w ]* Scan.*/g) ?? []));
       if (partitionEvents === 0) assert.deepEqual(shape(later), shape(first));
@@ -352,6 +357,40 @@ describe('postgres: the log', { skip: postgres.missing }, () => {
       assert.equal(new Set(starts).size, starts.length, 'no position was given twice');
     });
   }
+
+  test('units that come one at a time leave behind what they leave in batches', async (t) => {
+    const partitionEvents = 500;
+    const streams = [freshStream(), freshStream(), freshStream()];
+    const units = Array.from({ length: 2100 }, (_, n) => ({
+      ...writing(streams[n % 3]!, exactly(Math.floor(n / 3))),
+      outcomes: n % 2 === 0 ? [outcome(freshKey())] : [],
+    }));
+    assert(units.slice(3).every((unit) => plainValues([unit], partitionEvents) !== undefined));
+    const tables = async (together: number) => {
+      const url = await postgres.emptyDatabase();
+      const store = await open(t, { connectionString: url, partitionEvents });
+      const results: UnitResult[] = [];
+      for (let n = 0; n < units.length; n += together) {
+        results.push(...(await store.commit(units.slice(n, n + together))));
+      }
+      const rows = (table: string, order: string) =>
+        postgres.query(url, `SELECT * FROM daybook.${table} ORDER BY ${order}`);
+      return {
+        results,
+        events: await rows('events', 'position'),
+        streams: await rows('streams', 'id'),
+        times: await rows('times', 'position'),
+        outcomes: await rows('outcomes', 'position'),
+      };
+    };
+    const one = await tables(1);
+    assert.deepEqual(
+      one.results,
+      units.map((_, n) => ({ kind: 'committed', position: n + 1, sequences: [Math.floor(n / 3)] })),
+    );
+    assert.equal(one.events.length, units.length);
+    assert.deepEqual(await tables(7), one);
+  });
 
   test('units without events do not wait for the log, nor do reads', async (t) => {
     const url = await postgres.database();

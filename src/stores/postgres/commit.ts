@@ -146,11 +146,61 @@ export function commitValues(units: readonly Unit[]): (Buffer | string | null)[]
   ];
 }
 
+/** As many as `plainValues` gives. */
+export const PLAIN_PARAMETERS = 21;
+
+/**
+ * The parameters of `commit_plain_unit` (migrations/0007_plain_unit.sql), in their order, when the batch is one unit that it may take.
+ * `partitionEvents` is that of the log.
+ */
+export function plainValues(units: readonly Unit[], partitionEvents: number): unknown[] | undefined {
+  const [unit] = units;
+  if (units.length !== 1 || unit === undefined) return undefined;
+  const { appends, outcomes, expectations, snapshots, work } = unit;
+  const [append] = appends;
+  if (appends.length !== 1 || append === undefined || append.pages.length !== 1 || outcomes.length > 1)
+    return undefined;
+  const { stream, expect, correlationId } = append;
+  if (expect.kind !== 'exactly' || expect.nextSequence === 0) return undefined;
+  if (expectations.length > 0 || snapshots.length > 0 || work !== undefined) return undefined;
+  const page = append.pages[0]!;
+  const [outcome] = outcomes;
+  return [
+    stream.tenant,
+    stream.domain,
+    stream.root,
+    unit.unitId,
+    expect.nextSequence,
+    correlationId,
+    correlationSlice(stream.tenant, correlationId),
+    toMicros(page.createdAt!),
+    page.occurredAt && toMicros(page.occurredAt),
+    page.event!.typeUrl,
+    page.origin && originJson(page.origin),
+    metadataJson(page.metadata) || undefined,
+    page.event!.value,
+    outcome?.tenant,
+    outcome?.kind,
+    outcome?.key,
+    outcome?.hash,
+    outcome?.body,
+    outcome?.expiresAtMicros,
+    outcome?.correlationId,
+    partitionEvents,
+  ];
+}
+
 /** An answer; a duplicate's outcome is read afterwards, so that nothing large is sent while the log is locked. */
 export type Answer =
   | Exclude<UnitResult, { kind: 'duplicate' }>
   /** At this index of the unit's outcomes. */
   | { kind: 'duplicate'; index: number };
+
+/** `position` is what `commit_plain_unit` gives. */
+export function plainAnswer({ appends }: Unit, position: number): Answer {
+  const { expect } = appends[0]!;
+  return { kind: 'committed', position, sequences: [expectedNumber(expect)] };
+}
 
 /** What `commit_units` gives, in its order; what has nothing in it is `null`. */
 export type CommitRow = [

@@ -22,7 +22,7 @@ import type {
   UnitResult,
 } from '../../store.ts';
 import { checkUnit } from '../unit-rules.ts';
-import { type Answer, type CommitRow, commitValues, readAnswers } from './commit.ts';
+import { type Answer, type CommitRow, commitValues, plainAnswer, plainValues, readAnswers } from './commit.ts';
 import { Connection, type ConnectOptions } from './connect.ts';
 import { type DeliverySql, deliverySql } from './delivery/statements.ts';
 import { PostgresDelivery } from './delivery/store.ts';
@@ -167,14 +167,30 @@ class PostgresStore extends PostgresDelivery implements Store {
     if (units.length === 0) return [];
     const appending = units.some(({ appends }) => appends.length > 0);
     const lane = appending ? this.#committer : this.#worker;
-    const values = commitValues(units);
     const answers = await this.#write(lane, async (connection) => {
-      const [row] = await connection.query<CommitRow>({ name: 'commit', text: this.#sql.commit, values });
-      const answers = readAnswers(units, row!);
+      const answers = (await this.#commitPlain(connection, units)) ?? (await this.#commitAny(connection, units));
       if (this.#partitionEvents > 0) await this.#keepPartitions(connection, answers);
       return answers;
     });
     return Promise.all(units.map((unit, i) => this.#resultOf(unit, answers[i]!)));
+  }
+
+  /** `undefined`, with nothing written, when it is not as simple as that. */
+  async #commitPlain(connection: Connection, units: readonly Unit[]): Promise<Answer[] | undefined> {
+    const values = plainValues(units, this.#partitionEvents);
+    if (values === undefined) return undefined;
+    const [row] = await connection.query<[number | null]>({
+      name: 'commit-plain',
+      text: this.#sql.commitPlain,
+      values,
+    });
+    return row![0] === null ? undefined : [plainAnswer(units[0]!, row![0])];
+  }
+
+  async #commitAny(connection: Connection, units: readonly Unit[]): Promise<Answer[]> {
+    const values = commitValues(units);
+    const [row] = await connection.query<CommitRow>({ name: 'commit', text: this.#sql.commit, values });
+    return readAnswers(units, row!);
   }
 
   /** What is known under the key of a duplicate. When it has expired since then, the unit is asked again. */

@@ -6,7 +6,7 @@ import { toTimestamp } from '../../model/time.ts';
 import type { ListedOutcome, LogHead, OutcomeKey, SnapshotHead, StoredOutcome, StreamHead } from '../../store.ts';
 import { parseOrigin } from '../page-texts.ts';
 import { byteas, int8s, texts } from './arrays.ts';
-import { COMMIT_PARAMETERS } from './commit.ts';
+import { COMMIT_PARAMETERS, PLAIN_PARAMETERS } from './commit.ts';
 import type { Connection } from './connect.ts';
 import { quoted } from './migrate.ts';
 
@@ -22,6 +22,8 @@ const BYTES = `(128 + octet_length(e.type_url) + octet_length(e.payload) + coale
 const SCANNED = `w.position, w.sequence, w.unit_id, w.created_at, w.occurred_at, w.type_url, w.origin, w.metadata, w.payload,
   w.stream, w.tenant, w.domain, w.root, w.correlation_id`;
 const WINDOW = '(ORDER BY e.position ROWS UNBOUNDED PRECEDING)';
+
+const parameters = (count: number) => Array.from({ length: count }, (_, i) => `$${i + 1}`).join(', ');
 
 /** Every statement on the log that runs while the daemon works; a test pins how PostgreSQL executes the hot ones. */
 export function logSql(schema: string) {
@@ -44,7 +46,8 @@ export function logSql(schema: string) {
         ORDER BY e.position ${limit}) v
       WHERE v.before <= $3 ORDER BY v.position) w ON true`;
   return {
-    commit: `SELECT places, sequences, refusals, fences FROM ${s}.commit_units(${Array.from({ length: COMMIT_PARAMETERS }, (_, i) => `$${i + 1}`)})`,
+    commit: `SELECT places, sequences, refusals, fences FROM ${s}.commit_units(${parameters(COMMIT_PARAMETERS)})`,
+    commitPlain: `SELECT ${s}.commit_plain_unit(${parameters(PLAIN_PARAMETERS)})`,
     head: `SELECT l.log_id::text, l.incarnation::text, coalesce(e.position, 0), e.unit_id FROM ${s}.log l
       LEFT JOIN LATERAL (SELECT position, unit_id FROM ${s}.events ORDER BY position DESC LIMIT 1) e ON true`,
     recognise: `SELECT log_id::text, incarnation::text FROM ${s}.recognise_log()`,
