@@ -4,10 +4,19 @@ import { serve } from '../lib/processes.ts';
 import { type FollowJob, follow } from './follow.ts';
 import { type LoadResult, type PipelinedJob, pipelined } from './pipelined.ts';
 import { type InsertJob, inserts, type MessageDbJob, messageDb, type SelectJob, selectLog } from './sql.ts';
+import { type TakeJob, take } from './take.ts';
 import { closeAll } from './transport.ts';
 import { type EchoStreamJob, echoStream, type UnaryJob, unaryCalls } from './unary.ts';
 
-export type LoadJob = PipelinedJob | UnaryJob | EchoStreamJob | InsertJob | MessageDbJob | SelectJob | FollowJob;
+export type LoadJob =
+  | PipelinedJob
+  | UnaryJob
+  | EchoStreamJob
+  | InsertJob
+  | MessageDbJob
+  | SelectJob
+  | FollowJob
+  | TakeJob;
 
 serve<LoadJob, LoadResult>((job) => {
   switch (job.kind) {
@@ -25,5 +34,7 @@ serve<LoadJob, LoadResult>((job) => {
       return selectLog(job);
     case 'follow':
       return follow(job);
+    case 'take':
+      return take(job);
   }
 }, closeAll);

@@ -8,6 +8,7 @@ import { alternate, median, shown } from '../lib/figures.ts';
 import type { Measured, Row } from '../lib/row.ts';
 import { seed, seedShortLived } from '../lib/seed.ts';
 import { commands, type Load, perSecond } from '../lib/throughput.ts';
+import type { BareFeedJob } from '../load/bare-feed.ts';
 import type { Projected } from '../load/host.ts';
 import { AGGREGATES, finish, type HostProcess, hostProcess, loadProcess, setting } from './commands.ts';
 
@@ -21,18 +22,25 @@ export const P5: Row = {
     const events = bench.events ?? (bench.quick ? 50_000 : 1_000_000);
     const short = (store: Store) => seedShortLived(store, events, UNDER_WAY);
     const long = (store: Store) => seed(store, events, AGGREGATES);
+    const ten = await catchUp(bench, events, short);
+    const { ours } = await catchUp(bench, events, long);
     return [
       {
         part: 'ten events an aggregate, 1,000 aggregates at a time',
-        ...(await catchUp(bench, events, short)),
+        ...ten.ours,
         target: { kind: 'at-least', value: 0.4 },
       },
-      { part: '10,000 aggregates in turn', ...(await catchUp(bench, events, long)) },
+      { part: 'read, ten to a request, encode, send, decode, answer, and nothing else (the floor)', ...ten.floor },
+      { part: '10,000 aggregates in turn', ...ours },
     ];
   },
 };
 
-async function catchUp(bench: Bench, events: number, fill: (store: Store) => Promise<void>): Promise<Measured> {
+async function catchUp(
+  bench: Bench,
+  events: number,
+  fill: (store: Store) => Promise<void>,
+): Promise<{ ours: Measured; floor: Measured }> {
   const load = loadProcess(bench);
   const url = await bench.database();
   const storage = { type: 'postgres', connectionString: url } as const;
@@ -59,12 +67,25 @@ async function catchUp(bench: Bench, events: number, fill: (store: Store) => Pro
     pages.push(seen / calls);
     return (seen * 1000) / (lastMs - firstMs);
   };
+  const bareFeed = bench.program<BareFeedJob, string>('load/bare-feed.ts');
+  const address = await bareFeed.call({ url, events });
+  const taker = loadProcess(bench);
+  const bareCpu = new CpuMeter({ between: bareFeed.pid, PostgreSQL: await bench.postmaster(), host: taker.pid });
+  const bare = async () => {
+    const result = await bareCpu.measure(
+      () => taker.call({ kind: 'take', address }),
+      ({ answered }) => answered,
+    );
+    if (result.answered !== events) throw new Error(`the bare way took ${result.answered} of ${events} events`);
+    return perSecond(result);
+  };
   await select();
-  const figures = await alternate(bench.rounds, { ours: project, select });
+  const figures = await alternate(bench.rounds, { ours: project, bare, select });
   await daemon.stop();
   const yardstick = { name: 'raw SELECT in batches of 1,000', series: figures.select };
   const notes = [`${shown(events)} events of 200 bytes, ${shown(median(pages))} to a call; ${cpu.text()}`];
-  return { ours: figures.ours, unit: '/s', yardstick, notes };
+  const floor = { ours: figures.bare, unit: '/s', yardstick, notes: [`the floor: ${bareCpu.text()}`] };
+  return { ours: { ours: figures.ours, unit: '/s', yardstick, notes }, floor };
 }
 
 const PROJECTOR = 'counts';
