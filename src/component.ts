@@ -114,9 +114,14 @@ export interface ReactorDeclaration {
   snapshotSchemaVersion: number;
 }
 
+/** What sentences are about, as text or as what makes it: for work that comes by the thousand, and of which nearly never anything is said. */
+export interface About {
+  toString(): string;
+}
+
 export interface ReactionCall {
   /** For sentences: `fulfilment: event 3 of /order/018f…`. */
-  about: string;
+  about: About;
   /** Names this work in calls that the component makes while it handles it. */
   workId: string;
   /** A host has one of a key in hand at a time; `undefined`: it waits for no other. */
@@ -134,7 +139,7 @@ export interface ReactionCall {
 
 /** The host went away with the work in hand: it may have died of it. Work that was not sent fails with COMPONENT_UNAVAILABLE alone. */
 export class HostLost extends DaybookError {
-  constructor(component: string, about: string) {
+  constructor(component: string, about: About) {
     super('COMPONENT_UNAVAILABLE', `${about}: the host of ${component} went away with it in hand`, {
       metadata: { component },
       retryDelayMs: 200,

@@ -1,6 +1,6 @@
 // One projector, saga or process manager on one attach stream. The three differ in nothing but the messages that travel.
 
-import { HostLost, type ReactionCall, type ReactorDeclaration } from '../component.ts';
+import { type About, HostLost, type ReactionCall, type ReactorDeclaration } from '../component.ts';
 import type { Deadlines } from '../deadlines.ts';
 import { DaybookError } from '../errors.ts';
 import type { Credits, Failure, Reply, Work } from '../gen/daybook/v1/component.ts';
@@ -113,7 +113,7 @@ export class AttachedReactor<Kind extends ReactorKind = ReactorKind> {
     return this.#fault(call.about, sentence);
   }
 
-  #failed({ overloaded, message }: Failure, about: string): DaybookError {
+  #failed({ overloaded, message }: Failure, about: About): DaybookError {
     if (!overloaded) return this.#fault(about, `the handler failed: ${message}`);
     return new DaybookError('OVERLOADED', `${about}: the component is overloaded: ${message}`, {
       metadata: { limit: 'component', component: this.declaration.name },
@@ -121,7 +121,7 @@ export class AttachedReactor<Kind extends ReactorKind = ReactorKind> {
     });
   }
 
-  #fault(about: string, what: string): DaybookError {
+  #fault(about: About, what: string): DaybookError {
     return new DaybookError('COMPONENT_FAULT', `${about}: ${what}`, { metadata: { component: this.declaration.name } });
   }
 }

@@ -2,6 +2,7 @@
 
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { onAbort } from '../abort.ts';
+import type { About } from '../component.ts';
 import { type Encoder, encode } from '../encode.ts';
 import { DaybookError } from '../errors.ts';
 import type { Runtime } from '../runtime.ts';
@@ -24,7 +25,7 @@ export interface Method<Request, Response> {
 
 export interface ServedCall<Response> {
   /** What it is about, in sentences: the aggregate, or the upcaster. */
-  about: string;
+  about: About;
   /** By the monotonic clock. */
   deadlineMs: number;
   signal: AbortSignal;

@@ -51,28 +51,27 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     const { declaration } = projector;
     const { generation } = place.partition;
     const stream = streamOfBook(book);
-    const own = { tenant: stream.tenant, projector: declaration.name, generation, key: hex(stream.root) };
-    const known = this.#known(rowText(own), place);
+    const own = named({ tenant: stream.tenant, projector: declaration.name, generation, key: hex(stream.root) });
+    const known = this.#known(own, place);
     const current = known === undefined ? await this.#read(own, place) : known.row;
     const response = await this.#ask(book, projector, place, current, false);
-    const rows = await this.#checked(response, book, projector, place, generation);
-    const texts = rows.map(rowText);
+    const rows = await this.#checked(response, book, projector, place, own);
     const { epoch } = place;
     const { partition } = place.partition;
-    rows.forEach((row, i) => {
-      const newest = this.#unstored.get(texts[i]!);
+    for (const [text, row] of rows) {
+      const newest = this.#unstored.get(text);
       // An answer of a lease that is over does not take the place of what the next one has made of the row meanwhile.
-      if (newest?.partition === partition && newest.epoch > epoch) return;
-      this.#unstored.set(texts[i]!, { row, partition, epoch });
-    });
-    const over = (stored: boolean) =>
-      rows.forEach((row, i) => {
-        const text = texts[i]!;
+      if (newest?.partition === partition && newest.epoch > epoch) continue;
+      this.#unstored.set(text, { row, partition, epoch });
+    }
+    const over = (stored: boolean) => {
+      for (const [text, row] of rows) {
         this.#remove(text);
         if (stored) this.#put(text, { row, partition, epoch });
         if (this.#unstored.get(text)?.row === row) this.#unstored.delete(text);
-      });
-    const work = workOf({ projections: rows });
+      }
+    };
+    const work = workOf({ projections: [...rows.values()] });
     const position = book.pages.at(-1)!.position;
     return effectOf(response, { work, position, committed: () => over(true), dropped: () => over(false) });
   }
@@ -80,11 +79,12 @@ export class ProjectorCoordinator implements ReactionCoordinator {
   /** What it would store, from these events and the row that is there. */
   async dryRun(book: EventBook, reactor: Reactor<'projector'>, generation: number, place: Place) {
     const stream = streamOfBook(book);
-    const key = { tenant: stream.tenant, projector: reactor.declaration.name, generation, key: hex(stream.root) };
-    const current = await this.#parts.store.readProjection(key);
+    const { name: projector } = reactor.declaration;
+    const own = named({ tenant: stream.tenant, projector, generation, key: hex(stream.root) });
+    const current = await this.#parts.store.readProjection(own.key);
     const response = await this.#ask(book, reactor, place, current, true);
-    const rows = await this.#checked(response, book, reactor, place, generation);
-    return { projections: rows.map(projectionOf) };
+    const rows = await this.#checked(response, book, reactor, place, own);
+    return { projections: [...rows.values()].map(projectionOf) };
   }
 
   #ask(
@@ -106,15 +106,15 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     }));
   }
 
-  /** The rows to store, or COMPONENT_FAULT. */
+  /** The rows to store, by their texts, or COMPONENT_FAULT. `own` is the one that the events' aggregate has by itself. */
   async #checked(
     response: ProjectorResponse,
     book: EventBook,
     { declaration }: Reactor<'projector'>,
     place: Place,
-    generation: number,
-  ): Promise<ProjectionRow[]> {
-    if (response.projections.length === 0) return [];
+    own: Named,
+  ): Promise<ReadonlyMap<string, ProjectionRow>> {
+    if (response.projections.length === 0) return NO_ROWS;
     const { limits } = this.#parts;
     const { name: projector, ordered } = declaration;
     const about = aboutEvents(projector, book);
@@ -124,32 +124,30 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     const rows = new Map<string, ProjectionRow>();
     let bytes = 0;
     for (const [i, projection] of response.projections.entries()) {
-      const key = projection.key === '' ? hex(stream.root) : projection.key;
-      const named = `projections[${i}]`;
-      if (rows.has(key)) throw fault(`${named}: the key ${key} is there twice`);
-      if (key.length > KEY_LENGTH || CONTROL.test(key)) {
-        throw fault(`${named}.key: expected at most ${KEY_LENGTH} characters and no control characters`);
+      const isOwn = projection.key === '' || projection.key === own.key.key;
+      const row = isOwn ? own : named({ ...own.key, key: projection.key });
+      const { key, text } = row;
+      const field = `projections[${i}]`;
+      if (rows.has(text)) throw fault(`${field}: the key ${key.key} is there twice`);
+      if (!isOwn && (key.key.length > KEY_LENGTH || CONTROL.test(key.key))) {
+        throw fault(`${field}.key: expected at most ${KEY_LENGTH} characters and no control characters`);
       }
       if (projection.projector !== '' && projection.projector !== projector) {
-        throw fault(`${named}.projector: expected ${projector}, found ${projection.projector}`);
+        throw fault(`${field}.projector: expected ${projector}, found ${projection.projector}`);
       }
       if (!projection.deleted) {
-        asReactionFault(projector, about, () => checkPayload(projection.projection, named, limits.payloadBytes));
+        asReactionFault(projector, about, () => checkPayload(projection.projection, field, limits.payloadBytes));
         bytes += projection.projection!.value.length;
       }
-      const whole = { tenant: stream.tenant, projector, generation, key };
-      const known = this.#known(rowText(whole), place);
-      const before = known === undefined ? await this.#read(whole, place) : known.row;
+      const known = this.#known(row, place);
+      const before = known === undefined ? await this.#read(row, place) : known.row;
       if (!ordered && before !== undefined && !sameStream(before.stream, stream)) {
         throw fault(
-          `${named}: the row ${key} belongs to ${streamText(before.stream)}, which wrote it first; let rows of different aggregates have keys of their own, or declare the projector ordered`,
+          `${field}: the row ${key.key} belongs to ${streamText(before.stream)}, which wrote it first; let rows of different aggregates have keys of their own, or declare the projector ordered`,
         );
       }
-      rows.set(key, {
-        tenant: stream.tenant,
-        projector,
-        generation,
-        key,
+      rows.set(text, {
+        ...key,
         stream,
         sequence: last.sequence,
         position: last.position,
@@ -161,10 +159,10 @@ export class ProjectorCoordinator implements ReactionCoordinator {
         `expected at most ${limits.eventsPerReply} rows and ${limits.eventBytesPerReply} bytes in one reply, found ${rows.size} and ${bytes}`,
       );
     }
-    return [...rows.values()];
+    return rows;
   }
 
-  #known(text: string, { partition: { partition }, epoch }: Place): Remembered | undefined {
+  #known({ text }: Named, { partition: { partition }, epoch }: Place): Remembered | undefined {
     const unstored = this.#unstored.get(text);
     // What was answered under an earlier lease will not be stored any more, although its answer may have come just now.
     if (unstored !== undefined && (unstored.partition !== partition || unstored.epoch === epoch)) return unstored;
@@ -173,8 +171,7 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     return remembered?.partition === partition && remembered.epoch === epoch ? remembered : undefined;
   }
 
-  async #read(key: ProjectionKey, { partition: { partition }, epoch }: Place): Promise<ProjectionRow | undefined> {
-    const text = rowText(key);
+  async #read({ key, text }: Named, { partition: { partition }, epoch }: Place): Promise<ProjectionRow | undefined> {
     const row = await this.#parts.store.readProjection(key);
     this.#remove(text);
     this.#put(text, { row, partition, epoch });
@@ -229,6 +226,15 @@ function sameStream(a: StreamKey, b: StreamKey): boolean {
   return a.tenant === b.tenant && a.domain === b.domain && sameBytes(a.root, b.root);
 }
 
-function rowText({ projector, generation, tenant, key }: ProjectionKey): string {
-  return `${projector}\0${generation}\0${tenant}\0${key}`;
+/** A row's key, and the same as one text, which is made once for an event: maps take longer to make sense of a new one than for all else. */
+interface Named {
+  key: ProjectionKey;
+  text: string;
 }
+
+function named(key: ProjectionKey): Named {
+  const { projector, generation, tenant } = key;
+  return { key, text: `${projector}\0${generation}\0${tenant}\0${key.key}` };
+}
+
+const NO_ROWS: ReadonlyMap<string, ProjectionRow> = new Map();

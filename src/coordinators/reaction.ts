@@ -1,7 +1,7 @@
 // What projectors, sagas and process managers have in common: what they are handed, and what becomes of what they answer. Delivery
 // (src/delivery) decides when, in which order and how often; the coordinators decide what a request and its effect look like.
 
-import type { Reactor } from '../component.ts';
+import type { About, Reactor } from '../component.ts';
 import { DaybookError } from '../errors.ts';
 import {
   type CommandBook,
@@ -136,7 +136,7 @@ export function dryRunPlace(subscription: string, signal: AbortSignal): Place {
 export function ask<Kind extends ReactorKind>(
   parts: Pick<ReactionParts, 'asking' | 'limits'>,
   reactor: Reactor<Kind>,
-  about: string,
+  about: About,
   pages: readonly EventPage[],
   place: Place,
   request: (workId: string) => ReactionMessages[Kind]['request'],
@@ -158,20 +158,24 @@ export function ask<Kind extends ReactorKind>(
 }
 
 /** For sentences. */
-export function aboutEvents(name: string, { cover, pages }: EventBook): string {
-  const { tenant, domain, root } = cover!;
-  const text = streamText({ tenant, domain, root: root!.value });
-  const first = pages[0]!.sequence;
-  const last = pages.at(-1)!.sequence;
-  return `${name}: ${first === last ? `event ${first}` : `events ${first} to ${last}`} of ${text}`;
+export function aboutEvents(name: string, { cover, pages }: EventBook): About {
+  return {
+    toString() {
+      const { tenant, domain, root } = cover!;
+      const text = streamText({ tenant, domain, root: root!.value });
+      const first = pages[0]!.sequence;
+      const last = pages.at(-1)!.sequence;
+      return `${name}: ${first === last ? `event ${first}` : `events ${first} to ${last}`} of ${text}`;
+    },
+  };
 }
 
-export function reactionFault(name: string, about: string, what: string): DaybookError {
+export function reactionFault(name: string, about: About, what: string): DaybookError {
   return new DaybookError('COMPONENT_FAULT', `${about}: ${what}`, { metadata: { component: name } });
 }
 
 /** What a check finds wrong with an answer is the component's fault. */
-export function asReactionFault<T>(name: string, about: string, check: () => T): T {
+export function asReactionFault<T>(name: string, about: About, check: () => T): T {
   try {
     return check();
   } catch (error) {
@@ -182,7 +186,7 @@ export function asReactionFault<T>(name: string, about: string, check: () => T):
 /** What caused outputs, and where they stand in the order of the outbox. */
 export interface Cause {
   component: string;
-  about: string;
+  about: About;
   tenant: string;
   correlationId: string;
   /** What happened; `undefined` for a timer. */

@@ -280,16 +280,16 @@ export class Progress {
     const work = emptyWork();
     if (to > this.#position) work.cursors.push({ partition, epoch, from: this.#position, to });
     else work.fences.push({ partition, epoch });
-    const rows = new Map<string, ProjectionRow>();
+    const rows = new NewestRows();
     for (const { items: own, effect } of handled) {
-      for (const row of effect.work.projections) rows.set(`${row.tenant}\0${row.key}`, row);
+      for (const row of effect.work.projections) rows.add(row);
       if (effect.work.projections.length === 0 || own.at(-1)!.last <= to) continue;
       for (const { position } of own.flatMap(({ pages }) => pages)) {
         if (position > to) work.done.push({ partition, position });
       }
     }
-    work.projections.push(...rows.values());
-    if (work.cursors.length + rows.size > 0) {
+    work.projections.push(...rows.all);
+    if (work.cursors.length + work.projections.length > 0) {
       try {
         await this.#owner.commit(this.#unitOf(work));
       } catch (error) {
@@ -364,5 +364,20 @@ export class Progress {
   #unitOf(work: WorkPart): Unit {
     const nothing = { appends: [], expectations: [], snapshots: [], outcomes: [] };
     return { unitId: this.#parts.runtime.uuid(), ...nothing, work };
+  }
+}
+
+/** Of each row what was made of it last. By tenant and key, which are texts already: to put them together for a map would take longer than all else. */
+class NewestRows {
+  readonly #rows = new Map<string, Map<string, ProjectionRow>>();
+
+  add(row: ProjectionRow): void {
+    const ofTenant = this.#rows.get(row.tenant);
+    if (ofTenant === undefined) this.#rows.set(row.tenant, new Map([[row.key, row]]));
+    else ofTenant.set(row.key, row);
+  }
+
+  get all(): ProjectionRow[] {
+    return [...this.#rows.values()].flatMap((ofTenant) => [...ofTenant.values()]);
   }
 }

@@ -1,6 +1,7 @@
 // Domain code as one daemon reaches it: it takes its time, fails, answers nonsense, or dies with work in hand, as the plan says.
 
 import {
+  type About,
   type AggregateComponent,
   type Components,
   type Decision,
@@ -63,7 +64,7 @@ class SimulatedReactor<Kind extends ReactorKind> implements Reactor<Kind> {
     this.#changed = changed;
   }
 
-  handle(request: ReactionMessages[Kind]['request'], call: { about: string; timeoutMs: number }) {
+  handle(request: ReactionMessages[Kind]['request'], call: { about: About; timeoutMs: number }) {
     const { name } = this.declaration;
     if (!this.available) return Promise.reject(new DaybookError('COMPONENT_UNAVAILABLE', 'nobody is there'));
     const fault = this.#stage.faultOf(name, eventOf(request));
@@ -76,7 +77,8 @@ class SimulatedReactor<Kind extends ReactorKind> implements Reactor<Kind> {
         if (fault === 'lost') {
           reject(new HostLost(name, call.about));
           this.leave(BACK_MS);
-        } else if (fault !== undefined && fault !== 'slow' && fault !== 'wrong') reject(errorOf(fault, call.about));
+        } else if (fault !== undefined && fault !== 'slow' && fault !== 'wrong')
+          reject(errorOf(fault, `${call.about}`));
         else resolve(this.#respond(request, fault === 'wrong') as ReactionMessages[Kind]['response']);
       });
     });
