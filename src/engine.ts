@@ -120,7 +120,7 @@ export async function openEngine(options: EngineOptions) {
     domains,
     instances,
     peerAddress: () => peers.address,
-    commands: () => admission.admitted,
+    commands: admission,
     onStore,
   });
   const mayChange = (domain: string, page: EventPage) => reads.concerns(domain, [page]);

@@ -63,6 +63,11 @@ export class Admission {
     return this.#admitted;
   }
 
+  /** Under way now. */
+  get executing(): number {
+    return this.#executing;
+  }
+
   /**
    * Runs the job when it is its turn for this root. OVERLOADED or SHUTTING_DOWN when it is not let in; the signal's reason when that
    * aborts before its turn.

@@ -27,6 +27,7 @@ import type { LogTail } from './log-tail.ts';
 import { Lookout } from './lookout.ts';
 import { Announcer } from './news.ts';
 import type { OutputParts, OutputSource } from './outputs.ts';
+import type { Commands } from './pace.ts';
 import type { Partition } from './partition.ts';
 import type { DeliveryLimits } from './parts.ts';
 import { hostsOf, isMine, knownOf, membersOf } from './sharing.ts';
@@ -42,8 +43,8 @@ export interface DeliveryOptions extends Omit<OutputParts, 'storeClock' | 'limit
   logIdentity: { logId: string; incarnation: string };
   instance: string;
   version: string;
-  /** Commands so far. */
-  commands: () => number;
+  /** Whoever catches up leaves room for them. */
+  commands: Commands;
   /** Domains that this daemon decides for now. */
   domains: () => readonly string[];
   /** The daemons of the log: what is learned of them is kept there. */

@@ -7,14 +7,14 @@ import { retryDelayMs } from '../model/retry.ts';
 import { sleep } from '../runtime.ts';
 import { kept } from './items.ts';
 import type { LogTail } from './log-tail.ts';
-import { Pace } from './pace.ts';
+import { type Commands, Pace } from './pace.ts';
 import type { Partition } from './partition.ts';
 import type { DeliveryParts, SubscriptionContext } from './parts.ts';
 
 export interface FeedParts extends DeliveryParts {
   tail: LogTail;
-  /** Commands so far: whoever catches up leaves room for them. */
-  commands: () => number;
+  /** Whoever catches up leaves room for them. */
+  commands: Commands;
 }
 
 export interface FeedOptions {

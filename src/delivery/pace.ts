@@ -17,12 +17,26 @@ const AHEAD = 1.1;
 /** Of one read. */
 const SLICES = 4;
 
+/** Commands more than this, and twice as many as usual, are under way: something has held them up. */
+const CROWD_MIN = 32;
+/** So many ticks are theirs then, at most. */
+const CROWD_TICKS = 20;
+
+/** Those whom it leaves room for. */
+export interface Commands {
+  /** So far. */
+  readonly admitted: number;
+  /** Under way now. */
+  readonly executing: number;
+}
+
 export class Pace {
   readonly #runtime: Runtime;
   readonly #limits: Reading['slice'];
-  /** Commands so far. */
-  readonly #commands: () => number;
+  readonly #commands: Commands;
   #seen = 0;
+  /** Under way, smoothed. */
+  #usual = 0;
   /** When there was one. */
   #busyMs = -Infinity;
   #slice: number;
@@ -34,7 +48,7 @@ export class Pace {
   /** By how much the log grows in a tick, smoothed. */
   #growth = 0;
 
-  constructor(runtime: Runtime, slice: Reading['slice'], commands: () => number) {
+  constructor(runtime: Runtime, slice: Reading['slice'], commands: Commands) {
     this.#runtime = runtime;
     this.#limits = slice;
     this.#slice = slice.min;
@@ -54,10 +68,10 @@ export class Pace {
 
   /** While commands come in. The reader is here now, and the log's end there. */
   async rest(position: number, end: number, signal: AbortSignal): Promise<void> {
-    const commands = this.#commands();
+    const { admitted } = this.#commands;
     const begunMs = this.#runtime.monotonicMs();
-    if (commands !== this.#seen) this.#busyMs = begunMs;
-    this.#seen = commands;
+    if (admitted !== this.#seen) this.#busyMs = begunMs;
+    this.#seen = admitted;
     // What the filter leaves out costs nothing, and brings the reader on all the same.
     const share = this.#offered / Math.max(1, position - this.#position);
     // Smoothed, what the log has grown by while the reader waited for something else is caught up with over some ticks.
@@ -67,8 +81,18 @@ export class Pace {
     if (!this.#resting) return;
     await sleep(this.#runtime, TICK_MS, signal).catch(() => {});
     const lateMs = this.#runtime.monotonicMs() - begunMs - TICK_MS;
+    for (let ticks = 1; this.#crowded() && ticks < CROWD_TICKS && !signal.aborted; ticks++) {
+      await sleep(this.#runtime, TICK_MS, signal).catch(() => {});
+    }
     const slice = this.#slice * (lateMs > LATE_MS ? 0.8 : 1.01);
     const { min, max } = this.#limits;
     this.#slice = Math.min(max, Math.max(min, AHEAD * this.#growth * share, slice));
+  }
+
+  #crowded(): boolean {
+    const { executing } = this.#commands;
+    const crowded = executing > Math.max(CROWD_MIN, 2 * this.#usual);
+    this.#usual += (executing - this.#usual) / 64;
+    return crowded;
   }
 }

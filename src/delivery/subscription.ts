@@ -20,6 +20,7 @@ import { Dispatcher } from './dispatcher.ts';
 import { Feeds } from './feeds.ts';
 import type { LogTail } from './log-tail.ts';
 import { Outage } from './outage.ts';
+import type { Commands } from './pace.ts';
 import { Partition } from './partition.ts';
 import { type OutboxContext, PartitionOutbox } from './partition-outbox.ts';
 import type { RetryKind, SubscriptionContext } from './parts.ts';
@@ -31,8 +32,8 @@ import { allParked } from './units.ts';
 
 export interface SubscriptionParts extends TimersParts {
   tail: LogTail;
-  /** So far: whoever catches up leaves room for them. */
-  commands: () => number;
+  /** Whoever catches up leaves room for them. */
+  commands: Commands;
   components: Components;
   /** Leases hold. */
   valid: () => boolean;

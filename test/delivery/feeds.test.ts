@@ -76,7 +76,13 @@ async function ninetyStreams() {
   );
   for (const stream of streams) await store.commit([unit({ appends: [append(stream, ANY, [page()])] })]);
   const tail = new LogTail(store, runtime, { deliveryBytes: 1 << 25 }, READING, streams.length);
-  const parts = { tail, runtime, reading: READING, commands: () => 0, log: { warn: assert.ifError } };
+  const parts = {
+    tail,
+    runtime,
+    reading: READING,
+    commands: { admitted: 0, executing: 0 },
+    log: { warn: assert.ifError },
+  };
   const hold = { on: false };
   const feeds = new Feeds(parts as unknown as ConstructorParameters<typeof Feeds>[0], () => ({
     subscription: { name: 's', mayWant: () => true } as never,

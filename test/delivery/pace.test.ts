@@ -37,7 +37,13 @@ async function catchUp(load: {
     },
   };
   const commands = () => Math.floor(nowMs * commandsPerMs);
-  const pace = new Pace(runtime, READING.slice, commands);
+  const underWay = {
+    get admitted() {
+      return commands();
+    },
+    executing: 0,
+  };
+  const pace = new Pace(runtime, READING.slice, underWay);
   for (let position = 0; ; ) {
     const end = load.behind + commands();
     if (position >= end || nowMs > limitMs)
