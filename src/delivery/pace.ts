@@ -2,7 +2,8 @@
 // When it wakes late, the daemon or the machine is busy: so late every command is as well, and the slices shrink; else they grow.
 // They never shrink so far that the log grows faster than it catches up, nor below some thousand events a second: on a machine that is always
 // busy with other things everybody is late, and yet a rebuild has to end. No more than that, though: each of these events is handled while
-// commands wait.
+// commands wait. And when commands pile up, because a disk or a collection has held them up, they come first for a moment: what the log grows
+// by meanwhile is caught up with afterwards.
 
 import { type Runtime, sleep } from '../runtime.ts';
 import type { Reading } from './reading.ts';
@@ -16,7 +17,6 @@ const LATE_MS = 0.5;
 const AHEAD = 1.1;
 /** Of one read. */
 const SLICES = 4;
-
 /** Commands more than this, and twice as many as usual, are under way: something has held them up. */
 const CROWD_MIN = 32;
 /** So many ticks are theirs then, at most. */

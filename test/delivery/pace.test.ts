@@ -22,8 +22,11 @@ async function catchUp(load: {
   every?: number;
   /** For each thousand events that are read. */
   readMs?: number;
+  /** Commands under way at this time. */
+  executing?: (nowMs: number) => number;
 }) {
-  const { lateMs, commandsPerMs, limitMs = 60_000, every = 1, readMs = 0 } = load;
+  const { lateMs, commandsPerMs, limitMs = 60_000, every = 1, readMs = 0, executing = () => 0 } = load;
+  const offeredMs: number[] = [];
   let nowMs = 0;
   let rests = 0;
   const runtime = {
@@ -41,16 +44,19 @@ async function catchUp(load: {
     get admitted() {
       return commands();
     },
-    executing: 0,
+    get executing() {
+      return executing(nowMs);
+    },
   };
   const pace = new Pace(runtime, READING.slice, underWay);
   for (let position = 0; ; ) {
     const end = load.behind + commands();
     if (position >= end || nowMs > limitMs)
-      return { left: end - position, rests, passed: position, tookMs: nowMs, reads: pace.readEvents };
+      return { left: end - position, rests, passed: position, tookMs: nowMs, reads: pace.readEvents, offeredMs };
     if (position % 1000 === 0) nowMs += readMs;
     position += every;
     nowMs += COST_MS;
+    offeredMs.push(nowMs);
     if (pace.offered(1)) await pace.rest(position, end, CALM);
   }
 }
@@ -86,6 +92,28 @@ describe('the pace of catching up', () => {
       const ahead = passed / tookMs / commandsPerMs;
       assert(ahead > 1.05 && ahead < 1.15, `${ahead} times as fast as the log grows`);
     });
+
+  test('commands that something has held up come first, for a tenth of a second at most', async () => {
+    for (const [heldUpMs, restsMs] of [
+      [60, 60],
+      [500, 95],
+    ] as const) {
+      const beganMs = 2000;
+      const executing = (nowMs: number) => (nowMs >= beganMs && nowMs < beganMs + heldUpMs ? 400 : 20);
+      const { offeredMs } = await catchUp({ behind: 1e6, commandsPerMs: 4, lateMs: 0, limitMs: 4000, executing });
+      // Whoever rests at that moment has a tick to go before it looks.
+      const first = offeredMs.findIndex((ms, i) => ms > beganMs && ms - offeredMs[i - 1]! > 5.1);
+      const gapMs = offeredMs[first]! - offeredMs[first - 1]!;
+      assert(gapMs >= restsMs && gapMs <= restsMs + 10, `held up for ${heldUpMs} ms: nothing for ${gapMs} ms`);
+    }
+  });
+
+  test('that always more commands are under way than before holds nothing up', async () => {
+    const executing = (nowMs: number) => (nowMs < 1000 ? 20 : 400);
+    const { passed, tookMs } = await catchUp({ behind: 1e6, commandsPerMs: 4, lateMs: 5, executing });
+    const ahead = passed / tookMs / 4;
+    assert(ahead > 1.05, `${ahead} times as fast as the log grows`);
+  });
 
   test('while a few commands come in on a machine that is always busy it does not crawl', async () => {
     const { left, tookMs } = await catchUp({ behind: 20_000, commandsPerMs: 0.01, lateMs: 2 });
