@@ -114,10 +114,21 @@ export interface ReactorDeclaration {
   snapshotSchemaVersion: number;
 }
 
-/** What sentences are about, as text or as what makes it: for work that comes by the thousand, and of which nearly never anything is said. */
-export interface About {
-  toString(): string;
+/** A text that is made when somebody reads it. */
+export class LazyText {
+  readonly #make: () => string;
+
+  constructor(make: () => string) {
+    this.#make = make;
+  }
+
+  toString(): string {
+    return this.#make();
+  }
 }
+
+/** What sentences are about. Work comes by the thousand, and nearly never is anything said of it. */
+export type About = string | LazyText;
 
 export interface ReactionCall {
   /** For sentences: `fulfilment: event 3 of /order/018f…`. */

@@ -4,6 +4,7 @@
 import * as grpc from '@grpc/grpc-js';
 import { ComponentMessage, CoordinatorMessage, type Work } from '../../src/gen/daybook/v1/component.ts';
 import type { EventBook, EventPage } from '../../src/model/book.ts';
+import type { Store } from '../../src/store.ts';
 import { openPostgres } from '../../src/stores/postgres/index.ts';
 import { serve } from '../lib/processes.ts';
 import { ECHO, listen } from './transport.ts';
@@ -18,8 +19,11 @@ const IN_HAND = 100;
 const server = new grpc.Server();
 let number = 0;
 
+let store: Store | undefined;
+
 async function open({ url, events }: BareFeedJob): Promise<string> {
-  const store = await openPostgres({ connectionString: url, readOnly: true });
+  const opened = await openPostgres({ connectionString: url, readOnly: true });
+  store = opened;
   server.addService(ECHO, {
     stream: async (stream: grpc.ServerDuplexStream<Buffer, Buffer>) => {
       let inHand = 0;
@@ -28,10 +32,11 @@ async function open({ url, events }: BareFeedJob): Promise<string> {
         inHand -= ComponentMessage.decode(message).replies.length;
         answered();
       });
-      const read = (after: number) => store.readLog({ after, filter: {}, maxEvents: 1000, maxBytes: 1 << 20 });
+      const read = (after: number) => opened.readLog({ after, filter: {}, maxEvents: 1000, maxBytes: 1 << 20 });
       let next = read(0);
       for (let through = 0; through < events; ) {
         const { books, through: looked } = await next;
+        if (looked === through) throw new Error(`the log ends at ${through}, not at ${events}`);
         through = looked;
         next = read(through);
         const work = requests(books);
@@ -39,6 +44,7 @@ async function open({ url, events }: BareFeedJob): Promise<string> {
         inHand += work.length;
         while (inHand > IN_HAND) await new Promise<void>((resolve) => (answered = resolve));
       }
+      while (inHand > 0) await new Promise<void>((resolve) => (answered = resolve));
       stream.end();
     },
   });
@@ -81,4 +87,7 @@ function messageOf(work: Work[]): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-serve(open, () => server.forceShutdown());
+serve(open, async () => {
+  server.forceShutdown();
+  await store?.close();
+});

@@ -39,7 +39,7 @@ export const P3: Row = {
     for (const side of Object.values(sides)) await side(WARM_UP_S);
     const cpu = await meter(bench, ours);
     const bareCpu = new CpuMeter({
-      between: bare.pid,
+      'between them': bare.pid,
       host: echo.pid,
       load: load.pid,
       PostgreSQL: await bench.postmaster(),

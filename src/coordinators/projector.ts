@@ -226,7 +226,7 @@ function sameStream(a: StreamKey, b: StreamKey): boolean {
   return a.tenant === b.tenant && a.domain === b.domain && sameBytes(a.root, b.root);
 }
 
-/** A row's key, and the same as one text, which is made once for an event: maps take longer to make sense of a new one than for all else. */
+/** A row's key, and the same as one text. That is made once for an event: a text that was just put together is copied and hashed at its first use. */
 interface Named {
   key: ProjectionKey;
   text: string;

@@ -1,7 +1,7 @@
 // What projectors, sagas and process managers have in common: what they are handed, and what becomes of what they answer. Delivery
 // (src/delivery) decides when, in which order and how often; the coordinators decide what a request and its effect look like.
 
-import type { About, Reactor } from '../component.ts';
+import { type About, LazyText, type Reactor } from '../component.ts';
 import { DaybookError } from '../errors.ts';
 import {
   type CommandBook,
@@ -159,15 +159,13 @@ export function ask<Kind extends ReactorKind>(
 
 /** For sentences. */
 export function aboutEvents(name: string, { cover, pages }: EventBook): About {
-  return {
-    toString() {
-      const { tenant, domain, root } = cover!;
-      const text = streamText({ tenant, domain, root: root!.value });
-      const first = pages[0]!.sequence;
-      const last = pages.at(-1)!.sequence;
-      return `${name}: ${first === last ? `event ${first}` : `events ${first} to ${last}`} of ${text}`;
-    },
-  };
+  return new LazyText(() => {
+    const { tenant, domain, root } = cover!;
+    const text = streamText({ tenant, domain, root: root!.value });
+    const first = pages[0]!.sequence;
+    const last = pages.at(-1)!.sequence;
+    return `${name}: ${first === last ? `event ${first}` : `events ${first} to ${last}`} of ${text}`;
+  });
 }
 
 export function reactionFault(name: string, about: About, what: string): DaybookError {

@@ -2,8 +2,8 @@
 // When it wakes late, the daemon or the machine is busy: so late every command is as well, and the slices shrink; else they grow.
 // They never shrink so far that the log grows faster than it catches up, nor below some thousand events a second: on a machine that is always
 // busy with other things everybody is late, and yet a rebuild has to end. No more than that, though: each of these events is handled while
-// commands wait. And when commands pile up, because a disk or a collection has held them up, they come first for a moment: what the log grows
-// by meanwhile is caught up with afterwards.
+// commands wait. And when commands pile up, because a disk or a collection has held them up, they come first for a tenth of a second at most:
+// what the log grows by meanwhile is caught up with afterwards.
 
 import { type Runtime, sleep } from '../runtime.ts';
 import type { Reading } from './reading.ts';
@@ -35,8 +35,8 @@ export class Pace {
   readonly #limits: Reading['slice'];
   readonly #commands: Commands;
   #seen = 0;
-  /** Under way, smoothed. */
-  #usual = 0;
+  /** Under way, smoothed over a third of a second; from the first look on. */
+  #usual: number | undefined;
   /** When there was one. */
   #busyMs = -Infinity;
   #slice: number;
@@ -45,8 +45,10 @@ export class Pace {
   /** At the last rest. */
   #position = 0;
   #end = 0;
-  /** By how much the log grows in a tick, smoothed. */
+  /** By how much the log grows from rest to rest, smoothed. */
   #growth = 0;
+  /** Of the last rest. */
+  #ticks = 1;
 
   constructor(runtime: Runtime, slice: Reading['slice'], commands: Commands) {
     this.#runtime = runtime;
@@ -75,13 +77,14 @@ export class Pace {
     // What the filter leaves out costs nothing, and brings the reader on all the same.
     const share = this.#offered / Math.max(1, position - this.#position);
     // Smoothed, what the log has grown by while the reader waited for something else is caught up with over some ticks.
-    if (this.#end > 0) this.#growth += (Math.min(end - this.#end, this.#limits.max) - this.#growth) / 8;
-    [this.#position, this.#end, this.#offered] = [position, end, 0];
+    const most = this.#limits.max * this.#ticks;
+    if (this.#end > 0) this.#growth += (Math.min(end - this.#end, most) - this.#growth) / 8;
+    [this.#position, this.#end, this.#offered, this.#ticks] = [position, end, 0, 1];
     this.#resting = begunMs - this.#busyMs <= QUIET_MS;
     if (!this.#resting) return;
     await sleep(this.#runtime, TICK_MS, signal).catch(() => {});
     const lateMs = this.#runtime.monotonicMs() - begunMs - TICK_MS;
-    for (let ticks = 1; this.#crowded() && ticks < CROWD_TICKS && !signal.aborted; ticks++) {
+    for (; this.#crowded() && this.#ticks < CROWD_TICKS && !signal.aborted; this.#ticks++) {
       await sleep(this.#runtime, TICK_MS, signal).catch(() => {});
     }
     const slice = this.#slice * (lateMs > LATE_MS ? 0.8 : 1.01);
@@ -91,8 +94,8 @@ export class Pace {
 
   #crowded(): boolean {
     const { executing } = this.#commands;
-    const crowded = executing > Math.max(CROWD_MIN, 2 * this.#usual);
-    this.#usual += (executing - this.#usual) / 64;
-    return crowded;
+    const usual = this.#usual ?? executing;
+    this.#usual = usual + (executing - usual) / 64;
+    return executing > Math.max(CROWD_MIN, 2 * usual);
   }
 }

@@ -108,11 +108,36 @@ describe('the pace of catching up', () => {
     }
   });
 
-  test('that always more commands are under way than before holds nothing up', async () => {
-    const executing = (nowMs: number) => (nowMs < 1000 ? 20 : 400);
-    const { passed, tookMs } = await catchUp({ behind: 1e6, commandsPerMs: 4, lateMs: 5, executing });
-    const ahead = passed / tookMs / 4;
-    assert(ahead > 1.05, `${ahead} times as fast as the log grows`);
+  for (const [what, commandsPerMs, executing] of [
+    ['for good', 4, (nowMs: number) => (nowMs < 1000 ? 20 : 400)],
+    ['again and again, while the log grows fast', 15, (nowMs: number) => (nowMs % 300 < 200 ? 20 : 400)],
+  ] as const)
+    test(`more commands under way than before, ${what}: it comes on all the same`, async () => {
+      const { passed, tookMs } = await catchUp({ behind: 1e6, commandsPerMs, lateMs: 5, executing });
+      const ahead = passed / tookMs / commandsPerMs;
+      assert(ahead > 1.05, `${ahead} times as fast as the log grows`);
+    });
+
+  test('many commands under way from the beginning are as usual', async () => {
+    const executing = () => 400;
+    const { offeredMs } = await catchUp({ behind: 1e6, commandsPerMs: 4, lateMs: 0, limitMs: 1000, executing });
+    const gapMs = Math.max(...offeredMs.map((ms, i) => ms - (offeredMs[i - 1] ?? ms)));
+    assert(gapMs < 6, `nothing for ${gapMs} ms`);
+  });
+
+  test('whoever rests for commands stops when it is told to', async () => {
+    const stopping = new AbortController();
+    const runtime = manualRuntime();
+    const commands = { admitted: 1, executing: 20 };
+    const pace = new Pace(runtime, READING.slice, commands);
+    const first = pace.rest(1, 100, stopping.signal);
+    await runtime.advance(5);
+    await first;
+    Object.assign(commands, { admitted: 2, executing: 400 });
+    const second = pace.rest(2, 100, stopping.signal);
+    await runtime.advance(5);
+    stopping.abort();
+    await second;
   });
 
   test('while a few commands come in on a machine that is always busy it does not crawl', async () => {

@@ -137,6 +137,12 @@ describe('postgres: plans', { skip: postgres.missing }, () => {
     const { rows } = await client.query(logSql('daybook').commitPlain, plainValues([plain], partitionEvents));
     assert.notEqual(rows[0].commit_plain_unit, null);
     client.off('notice', note);
+    const ofEvent = plans.find((text) => text.includes('w.next, h.id'))!;
+    assert.equal(
+      ofEvent.match(/Backward using events(_0)?_pkey/g)?.length,
+      1,
+      `the last position is looked up once\n${ofEvent}`,
+    );
     return plans.map((plan) =>
       plan
         .replace(/^.*duration: .*$/m, '')
@@ -358,6 +364,26 @@ describe('postgres: the log', { skip: postgres.missing }, () => {
     });
   }
 
+  /** Of the functions that commit, when the store is closed. */
+  const callsOf = async (store: Store, url: string): Promise<Record<string, number>> => {
+    await store.close();
+    const calls = async () => {
+      const rows = await postgres.query(
+        url,
+        `SELECT funcname, calls FROM pg_stat_user_functions WHERE funcname LIKE 'commit%' AND calls > 0`,
+      );
+      return Object.fromEntries(rows.map(({ funcname, calls }) => [funcname, Number(calls)]));
+    };
+    // The statistics of a session are there when it has ended.
+    return eventually('the calls are counted', async () => {
+      const sessions = await postgres.query(
+        url,
+        `SELECT 1 FROM pg_stat_activity WHERE application_name = 'daybook' AND datname = current_database()`,
+      );
+      return sessions.length === 0 ? calls() : undefined;
+    });
+  };
+
   test('units that come one at a time leave behind what they leave in batches', async (t) => {
     const partitionEvents = 500;
     const streams = [freshStream(), freshStream(), freshStream()];
@@ -368,7 +394,7 @@ describe('postgres: the log', { skip: postgres.missing }, () => {
     assert(units.slice(3).every((unit) => plainValues([unit], partitionEvents) !== undefined));
     const tables = async (together: number) => {
       const url = await postgres.emptyDatabase();
-      const store = await open(t, { connectionString: url, partitionEvents });
+      const store = await open(t, { connectionString: `${url}?options=-c%20track_functions%3Dpl`, partitionEvents });
       const results: UnitResult[] = [];
       for (let n = 0; n < units.length; n += together) {
         results.push(...(await store.commit(units.slice(n, n + together))));
@@ -381,15 +407,56 @@ describe('postgres: the log', { skip: postgres.missing }, () => {
         streams: await rows('streams', 'id'),
         times: await rows('times', 'position'),
         outcomes: await rows('outcomes', 'position'),
+        calls: await callsOf(store, url),
       };
     };
-    const one = await tables(1);
+    const { calls, ...one } = await tables(1);
+    // The first event of each stream, the two that have a row of times with them, and the first of each stream in four more partitions.
+    assert.deepEqual(calls, { commit_plain_unit: 2097, commit_units: 3 + 2 + 4 * 3 });
     assert.deepEqual(
       one.results,
       units.map((_, n) => ({ kind: 'committed', position: n + 1, sequences: [Math.floor(n / 3)] })),
     );
     assert.equal(one.events.length, units.length);
-    assert.deepEqual(await tables(7), one);
+    const { calls: batches, ...others } = await tables(7);
+    assert.deepEqual(others, one);
+    assert.deepEqual(batches, { commit_units: 300 });
+  });
+
+  test('what is committed has left before the call returns: the daemon goes on while the store works', async (t) => {
+    const store = await open(t, { connectionString: await postgres.database() });
+    const stream = freshStream();
+    await store.commit([writing(stream, NO_STREAM)]);
+    const sent = t.mock.method(pg.Client.prototype, 'query').mock;
+    for (const [next, count] of [
+      [1, 1],
+      [2, 2],
+    ] as const) {
+      const units = Array.from({ length: count }, (_, i) => writing(stream, exactly(next + i)));
+      const before = sent.callCount();
+      const result = store.commit(units);
+      assert.equal(sent.callCount(), before + 1, `${count} units`);
+      assert.equal((await result).at(-1)!.kind, 'committed');
+    }
+  });
+
+  test('an acknowledged commit is on the disk, whatever the default of the role, alone and in a batch', async (t) => {
+    const url = await postgres.database();
+    await postgres.query(
+      url,
+      `CREATE TABLE daybook.seen (setting text);
+      CREATE FUNCTION daybook.see() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN INSERT INTO daybook.seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$;
+      CREATE TRIGGER see AFTER INSERT ON daybook.events FOR EACH STATEMENT EXECUTE FUNCTION daybook.see()`,
+    );
+    const store = await open(t, { connectionString: `${url}?options=-c%20synchronous_commit%3Doff` });
+    const stream = freshStream();
+    await store.commit([writing(stream, NO_STREAM)]);
+    await store.commit([writing(stream, exactly(1))]);
+    assert.deepEqual(await postgres.query(url, 'SELECT setting FROM daybook.seen'), [
+      { setting: 'on' },
+      { setting: 'on' },
+    ]);
   });
 
   test('units without events do not wait for the log, nor do reads', async (t) => {
@@ -425,6 +492,24 @@ describe('postgres: the log', { skip: postgres.missing }, () => {
           .sort(),
         ['committed', 'duplicate', 'duplicate'],
       );
+    }
+  });
+
+  test('a key that comes with an event alone, and at the same moment without any: one takes effect', async (t) => {
+    const url = await postgres.database();
+    const stores = [await open(t, { connectionString: url }), await open(t, { connectionString: url })];
+    const stream = freshStream();
+    await stores[0]!.commit([writing(stream, NO_STREAM)]);
+    for (let round = 0, next = 1; round < 40; round++) {
+      const key = freshKey();
+      const plain = { ...writing(stream, exactly(next)), outcomes: [outcome(key)] };
+      const [[withEvent], [without]] = (await Promise.all([
+        stores[0]!.commit([plain]),
+        stores[1]!.commit([unit({ outcomes: [outcome(key)] })]),
+      ])) as [UnitResult[], UnitResult[]];
+      assert.deepEqual([withEvent!.kind, without!.kind].sort(), ['committed', 'duplicate']);
+      if (withEvent!.kind === 'committed') next++;
+      assert.equal((await stores[0]!.readStream(stream, { from: 0, maxBytes: Infinity })).nextSequence, next);
     }
   });
 

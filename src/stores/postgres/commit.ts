@@ -1,4 +1,5 @@
-// A batch of units as the arrays that `commit_units` takes (migrations/0003_commit.sql says what they mean), and its answer.
+// A batch of units as the arrays that `commit_units` takes (migrations/0003_commit.sql says what they mean), one unit as the values that
+// `commit_plain_unit` takes, and their answers.
 
 import type { EventPage, Snapshot } from '../../model/book.ts';
 import { correlationSlice, streamSlice } from '../../model/slice.ts';

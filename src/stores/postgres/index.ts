@@ -167,8 +167,11 @@ class PostgresStore extends PostgresDelivery implements Store {
     if (units.length === 0) return [];
     const appending = units.some(({ appends }) => appends.length > 0);
     const lane = appending ? this.#committer : this.#worker;
+    const plain = plainValues(units, this.#partitionEvents);
     const answers = await this.#write(lane, async (connection) => {
-      const answers = (await this.#commitPlain(connection, units)) ?? (await this.#commitAny(connection, units));
+      // Whatever waits here, be it for nothing, would have the store and the daemon work one after the other.
+      const tried = plain && (await this.#commitPlain(connection, units[0]!, plain));
+      const answers = tried ?? (await this.#commitAny(connection, units));
       if (this.#partitionEvents > 0) await this.#keepPartitions(connection, answers);
       return answers;
     });
@@ -176,15 +179,11 @@ class PostgresStore extends PostgresDelivery implements Store {
   }
 
   /** `undefined`, with nothing written, when it is not as simple as that. */
-  async #commitPlain(connection: Connection, units: readonly Unit[]): Promise<Answer[] | undefined> {
-    const values = plainValues(units, this.#partitionEvents);
-    if (values === undefined) return undefined;
-    const [row] = await connection.query<[number | null]>({
-      name: 'commit-plain',
-      text: this.#sql.commitPlain,
-      values,
-    });
-    return row![0] === null ? undefined : [plainAnswer(units[0]!, row![0])];
+  async #commitPlain(connection: Connection, unit: Unit, values: unknown[]): Promise<Answer[] | undefined> {
+    const statement = { name: 'commit_plain', text: this.#sql.commitPlain, values };
+    const [row] = await connection.query<[number | null]>(statement);
+    const position = row![0];
+    return position === null ? undefined : [plainAnswer(unit, position)];
   }
 
   async #commitAny(connection: Connection, units: readonly Unit[]): Promise<Answer[]> {

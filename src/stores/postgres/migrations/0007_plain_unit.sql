@@ -12,14 +12,17 @@ CREATE FUNCTION commit_plain_unit(
 DECLARE
   at bigint;
 BEGIN
-  IF current_setting('transaction_isolation') <> 'read committed' OR current_setting('synchronous_commit') = 'off' THEN RETURN NULL; END IF;
+  IF current_setting('transaction_isolation') <> 'read committed' THEN RETURN NULL; END IF;
+  -- Durable before acknowledged, whatever the role's default says.
+  IF current_setting('synchronous_commit') = 'off' THEN PERFORM set_config('synchronous_commit', 'on', true); END IF;
   PERFORM pg_advisory_xact_lock(hashtext('daybook log'), 'log'::regclass::oid::integer);
-  -- Not the event that has a row of times with it, nor the first one of a stream in a partition.
+  -- Not the event that has a row of times with it, nor the first one of a stream in a partition. OFFSET 0: the last position is looked up once,
+  -- and not wherever it is named.
   INSERT INTO events (position, stream, sequence, created_at, occurred_at, unit_id, correlation_slice, correlation_id, type_url, origin,
       metadata, payload)
     SELECT w.next, h.id, p_expected, p_created, p_occurred, p_unit, p_correlation_slice, p_correlation_id, p_type, p_origin, p_metadata,
         p_payload
-      FROM (SELECT coalesce((SELECT v.position FROM events v ORDER BY v.position DESC LIMIT 1), 0) + 1 AS next) w
+      FROM (SELECT coalesce((SELECT v.position FROM events v ORDER BY v.position DESC LIMIT 1), 0) + 1 AS next OFFSET 0) w
       CROSS JOIN streams h
       WHERE h.tenant = p_tenant AND h.domain = p_domain AND h.root = p_root
         AND (SELECT x.sequence FROM events x
@@ -47,6 +50,8 @@ BEGIN
   EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', f);
   EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', f);
   EXECUTE format('ALTER FUNCTION %s SET enable_bitmapscan = off', f);
+  EXECUTE format('ALTER FUNCTION %s SET enable_hashjoin = off', f);
+  EXECUTE format('ALTER FUNCTION %s SET enable_mergejoin = off', f);
   EXECUTE format('ALTER FUNCTION %s SET enable_sort = off', f);
   EXECUTE format('ALTER FUNCTION %s SET jit = off', f);
   EXECUTE format('ALTER FUNCTION %s SET lock_timeout = %L', f, '10s');
