@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { insertText } from '../lib/yardsticks.ts';
 import { payload } from './messages.ts';
-import type { LoadResult } from './pipelined.ts';
+import { counted, type LoadResult } from './pipelined.ts';
 import { closedLoop } from './unary.ts';
 
 export interface InsertJob {
@@ -96,12 +96,5 @@ export async function selectLog({ url, events, batch }: SelectJob): Promise<Load
   }
   const seconds = (performance.now() - begunMs) / 1000;
   await client.end();
-  return {
-    sent: answered,
-    answered,
-    inTime: answered,
-    failed: {},
-    seconds,
-    latency: { p50: 0, p90: 0, p99: 0, p999: 0, max: 0 },
-  };
+  return counted(answered, seconds);
 }

@@ -1,7 +1,7 @@
 // The other side of `bare-feed.ts`: decodes every request, and answers it.
 
 import { ComponentMessage, CoordinatorMessage } from '../../src/gen/daybook/v1/component.ts';
-import type { LoadResult } from './pipelined.ts';
+import { counted, type LoadResult } from './pipelined.ts';
 import { clientOf, duplex, ECHO } from './transport.ts';
 
 export interface TakeJob {
@@ -25,12 +25,5 @@ export async function take({ address }: TakeJob): Promise<LoadResult> {
   await new Promise((resolve) => stream.on('end', resolve));
   const seconds = (performance.now() - firstMs) / 1000;
   stream.end();
-  return {
-    sent: answered,
-    answered,
-    inTime: answered,
-    failed: {},
-    seconds,
-    latency: { p50: 0, p90: 0, p99: 0, p999: 0, max: 0 },
-  };
+  return counted(answered, seconds);
 }
