@@ -77,5 +77,7 @@ function follow({ client }: Daemon) {
       progress(`rebuild at ${position} of ${target}, ${shown(eventsPerSecond)} events/s`);
     }
   })();
+  // Whoever waits for it is told; when something else fails before, that is what is shown.
+  state.end.catch(() => {});
   return state;
 }

@@ -329,6 +329,9 @@ export interface DeliveryStore {
 
   readProjection(key: ProjectionKey): Promise<ProjectionRow | undefined>;
 
+  /** A generation of a projector has rows, those that are gone included. */
+  hasProjections(projector: string, generation: number): Promise<boolean>;
+
   /** In order of keys, after the given one; rows that are gone are left out. */
   listProjections(list: {
     tenant: string;

@@ -33,19 +33,13 @@ export function cpuSeconds(pid: number): number {
 
 /** In microseconds for each of what `count` says that was done meanwhile, as text for people. */
 export class CpuMeter {
-  readonly #pids: Record<string, number>;
+  readonly #pids: Readonly<Record<string, number>>;
   readonly #used: Record<string, number> = {};
   #count = 0;
 
-  constructor(pids: Record<string, number>) {
+  constructor(pids: Readonly<Record<string, number>>) {
     this.#pids = pids;
     for (const name of Object.keys(pids)) this.#used[name] = 0;
-  }
-
-  /** A process that takes part from now on; under a name that is known, in the place of the one before. */
-  also(name: string, pid: number): void {
-    this.#pids[name] = pid;
-    this.#used[name] ??= 0;
   }
 
   async measure<T>(run: () => Promise<T>, count: (result: T) => number): Promise<T> {

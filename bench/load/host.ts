@@ -1,4 +1,4 @@
-// Domain code: aggregates that say yes to everything, a projector that measures how late it is called, a saga that sends a command on.
+// Domain code: aggregates that say yes to everything, a projector that counts and may measure how late it is called, a saga that sends a command on.
 
 import {
   type Any,
@@ -20,7 +20,9 @@ export interface HostOptions {
   snapshots?: boolean;
   /** Its name. */
   projector?: string;
-  /** It keeps a row for each aggregate, and measures nothing. */
+  /** It measures how late it is called. */
+  lag?: boolean;
+  /** It keeps a row for each aggregate, and counts nothing. */
   rows?: boolean;
   saga?: boolean;
   /** Of the aggregate. */
@@ -47,18 +49,22 @@ let host: Host | undefined;
 let lags = new Latencies();
 let projected = { events: 0, calls: 0, firstMs: 0, lastMs: 0 };
 
-const projector: Omit<Projector, 'name'> = {
-  domains: [DOMAIN],
-  credits: CREDITS,
-  project(pages) {
-    const now = performance.timeOrigin + performance.now();
-    if (projected.events === 0) projected.firstMs = now;
-    projected.calls++;
-    projected.events += pages.length;
-    projected.lastMs = now;
-    for (const { createdAt } of pages) lags.add(now - (createdAt!.seconds * 1000 + createdAt!.nanos / 1e6));
-  },
-};
+function counts(name: string, lag = false): Projector {
+  return {
+    name,
+    domains: [DOMAIN],
+    credits: CREDITS,
+    project(pages) {
+      const now = performance.timeOrigin + performance.now();
+      if (projected.events === 0) projected.firstMs = now;
+      projected.calls++;
+      projected.events += pages.length;
+      projected.lastMs = now;
+      if (!lag) return;
+      for (const { createdAt } of pages) lags.add(now - (createdAt!.seconds * 1000 + createdAt!.nanos / 1e6));
+    },
+  };
+}
 
 const rows = {
   domains: [DOMAIN],
@@ -75,12 +81,8 @@ const saga: Saga = {
   react: (event, { root }) => [{ domain: 'follower', root, payload: event }],
 };
 
-function projectorOf(name: string, keepsRows = false): Projector {
-  return keepsRows ? foldProjector({ ...rows, name }) : { ...projector, name };
-}
-
 async function attachTo(options: HostOptions): Promise<void> {
-  const { address, snapshots = false, credits = CREDITS, decisionMs } = options;
+  const { address, snapshots = false, credits = CREDITS, decisionMs, projector } = options;
   const decide = (_: number, commands: readonly Any[]) => [...commands];
   const slowly = async (_: number, commands: readonly Any[]) => {
     await new Promise((resolve) => setTimeout(resolve, decisionMs));
@@ -93,6 +95,7 @@ async function attachTo(options: HostOptions): Promise<void> {
     credits,
     ...(snapshots && { keepsState: false, snapshot: SNAPSHOT }),
   };
+  await host?.close();
   host = attach({
     address,
     name: 'bench',
@@ -100,7 +103,9 @@ async function attachTo(options: HostOptions): Promise<void> {
       { ...counter, domain: DOMAIN },
       { ...counter, domain: 'follower' },
     ],
-    ...(options.projector !== undefined && { projectors: [projectorOf(options.projector, options.rows)] }),
+    ...(projector !== undefined && {
+      projectors: [options.rows ? foldProjector({ ...rows, name: projector }) : counts(projector, options.lag)],
+    }),
     ...(options.saga && { sagas: [saga] }),
   });
   await host.ready();

@@ -51,21 +51,19 @@ async function catchUp(
   await store.close();
   const daemon = await bench.daemon(storage);
   const select = async () => perSecond(await load.call({ kind: 'select-log', url, events, batch: 1000 }));
-  const cpu = new CpuMeter({ daemon: daemon.pid, PostgreSQL: await bench.postmaster() });
+  const host = hostProcess(bench);
+  const cpu = new CpuMeter({ daemon: daemon.pid, PostgreSQL: await bench.postmaster(), host: host.pid });
   // Each time another projector, which begins at the beginning.
   let number = 0;
   const pages: number[] = [];
   const project = async () => {
-    const host = hostProcess(bench);
     const projector = `counts-${++number}`;
-    cpu.also('host', host.pid);
     const run = async () => {
       await host.call({ kind: 'attach', options: { address: daemon.address, projector } });
       return settled(daemon, host, projector);
     };
     const { lastMs, firstMs, events: seen, calls } = await cpu.measure(run, (result) => result.events);
     if (seen !== events) throw new Error(`the projector got ${seen} of ${events} events`);
-    await host[Symbol.asyncDispose]();
     pages.push(seen / calls);
     return (seen * 1000) / (lastMs - firstMs);
   };
@@ -97,7 +95,7 @@ export const P13: Row = {
   what: 'append stamped until projector called, at half of what the daemon can take, PostgreSQL, p99',
   async measure(bench) {
     const load = loadProcess(bench);
-    const ours = await setting(bench, await bench.storage('postgres'), { projector: PROJECTOR }, load);
+    const ours = await setting(bench, await bench.storage('postgres'), { projector: PROJECTOR, lag: true }, load);
     const { daemon, host } = ours;
     await ours.pipelined(512, 3);
     const capacity = perSecond(await ours.pipelined(512, bench.seconds));

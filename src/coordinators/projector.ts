@@ -6,7 +6,7 @@ import type { EventBook } from '../model/book.ts';
 import type { Projection, ProjectorResponse } from '../model/reaction.ts';
 import { hex, type StreamKey, sameBytes, streamText } from '../model/stream.ts';
 import { checkPayload } from '../model/validation.ts';
-import type { ProjectionKey, ProjectionRow, Store } from '../store.ts';
+import type { PartitionKey, ProjectionKey, ProjectionRow, Store } from '../store.ts';
 import { TransientMap } from '../transient-map.ts';
 import { ownPayload } from './own-bytes.ts';
 import {
@@ -24,7 +24,9 @@ import {
   workOf,
 } from './reaction.ts';
 
-export type ProjectorParts = Pick<ReactionParts, 'asking' | 'limits'> & { store: Pick<Store, 'readProjection'> };
+export type ProjectorParts = Pick<ReactionParts, 'asking' | 'limits'> & {
+  store: Pick<Store, 'readProjection' | 'hasProjections'>;
+};
 
 /** Of rows that are remembered, so that the next event of an aggregate need not read them. */
 const REMEMBERED_BYTES = 8 << 20;
@@ -39,6 +41,8 @@ export class ProjectorCoordinator implements ReactionCoordinator {
   /** As they are stored, in the order in which that became so. */
   readonly #rows = new TransientMap<string, Remembered>();
   #bytes = 0;
+  /** Of each lease: rows were stored before it, or made in it. */
+  readonly #haveRows = new WeakMap<PartitionKey, boolean>();
 
   constructor(parts: ProjectorParts) {
     this.#parts = parts;
@@ -53,11 +57,13 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     const stream = streamOfBook(book);
     const own = named({ tenant: stream.tenant, projector: declaration.name, generation, key: hex(stream.root) });
     const known = this.#known(own, place);
-    const current = known === undefined ? await this.#read(own, place) : known.row;
+    const current =
+      known !== undefined ? known.row : (await this.#mayHaveRows(place)) ? await this.#read(own, place) : undefined;
     const response = await this.#ask(book, projector, place, current, false);
     const rows = await this.#checked(response, book, projector, place, own);
     const { epoch } = place;
     const { partition } = place.partition;
+    if (rows.size > 0) this.#haveRows.set(place.partition, true);
     for (const [text, row] of rows) {
       const newest = this.#unstored.get(text);
       // An answer of a lease that is over does not take the place of what the next one has made of the row meanwhile.
@@ -169,6 +175,20 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     const remembered = this.#rows.get(text);
     // Between two leases of a partition others may have written.
     return remembered?.partition === partition && remembered.epoch === epoch ? remembered : undefined;
+  }
+
+  /**
+   * Many projectors keep their rows elsewhere, and would look for one with each event. A row that an aggregate's events see is one that they
+   * made, and they are of one partition: what nobody had when the lease began, and nobody made in it, is not there.
+   */
+  async #mayHaveRows({ partition }: Place): Promise<boolean> {
+    const known = this.#haveRows.get(partition);
+    if (known !== undefined) return known;
+    const found = await this.#parts.store.hasProjections(partition.subscription, partition.generation);
+    // Meanwhile some may have been made.
+    const have = found || this.#haveRows.get(partition) === true;
+    this.#haveRows.set(partition, have);
+    return have;
   }
 
   async #read({ key, text }: Named, { partition: { partition }, epoch }: Place): Promise<ProjectionRow | undefined> {

@@ -44,6 +44,7 @@ const CALLS: Record<StoreCall, true> = {
   nextTimerDue: true,
   readTimer: true,
   readProjection: true,
+  hasProjections: true,
   listProjections: true,
   projectionsOf: true,
   activeGeneration: true,

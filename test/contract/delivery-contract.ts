@@ -1012,8 +1012,12 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
         const row = projection(name, 'k', { sequence: 3, position: 9 });
         const key = { tenant: '', projector: name, generation: 1, key: 'k' };
         assert.equal(await store.readProjection(key), undefined);
+        assert.equal(await store.hasProjections(name, 1), false);
         await committed(working({ projections: [row] }));
         assert.deepEqual(await store.readProjection(key), row);
+        assert.equal(await store.hasProjections(name, 1), true);
+        assert.equal(await store.hasProjections(name, 2), false);
+        assert.equal(await store.hasProjections(`${name}x`, 1), false);
         for (const other of [
           { ...key, tenant: 'a' },
           { ...key, generation: 2 },
@@ -1028,6 +1032,7 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
         await committed(working({ projections: [gone] }));
         assert.deepEqual(await store.readProjection(key), gone);
         assert.deepEqual(await store.listProjections({ ...key, prefix: '', limit: 9 }), []);
+        assert.equal(await store.hasProjections(name, 1), true);
       });
 
       test('are found by the stream that they were made from, from a position on', async () => {

@@ -6,6 +6,8 @@ import { Reply } from './gen/daybook/v1/component.ts';
 export function replyBytes(reply: Reply): number {
   // Decisions are many, and made of bytes already: about is good enough, and much cheaper than writing them twice.
   if (reply.result?.$case === 'command') return roughBytes(reply.result.value.result);
+  // So are the answers of projectors that write elsewhere and return nothing.
+  if (reply.result?.$case === 'projector' && reply.result.value.projections.length === 0) return EMPTY_BYTES;
   return Reply.encode(reply).finish().length + FRAMING_BYTES;
 }
 
@@ -17,3 +19,5 @@ function roughBytes(answer: Extract<Reply['result'], { $case: 'command' }>['valu
 }
 
 const FRAMING_BYTES = 16;
+/** With its work id. */
+const EMPTY_BYTES = 64;

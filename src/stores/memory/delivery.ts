@@ -251,6 +251,10 @@ export class MemoryDelivery implements DeliveryStore {
     return copy(this.#projections.get(projectionKey(row)));
   }
 
+  async hasProjections(projector: string, generation: number): Promise<boolean> {
+    return this.#projections.all().some((row) => row.projector === projector && row.generation === generation);
+  }
+
   async listProjections(list: List<'listProjections'>): Promise<ProjectionRow[]> {
     const { tenant, projector, generation, prefix, after, limit } = list;
     const found = this.#projections

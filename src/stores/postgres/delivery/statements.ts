@@ -74,6 +74,7 @@ export function deliverySql(schema: string) {
         WITH ORDINALITY q(projector, generation, tenant, key, n)
       CROSS JOIN LATERAL (SELECT ${PROJECTION} FROM ${s}.projections x WHERE x.projector = q.projector
         AND x.generation = q.generation AND x.tenant = q.tenant AND x.key = q.key OFFSET 0) p`,
+    findAnyProjection: `SELECT 1 FROM ${s}.projections WHERE projector = $1 AND generation = $2 LIMIT 1`,
     listProjectionsFrom: projections('>=', ''),
     listProjectionsAfter: projections('>', ''),
     listProjectionsFromTo: projections('>=', 'AND key < $6'),

@@ -225,6 +225,10 @@ export abstract class PostgresDelivery implements DeliveryStore {
     return answers;
   }
 
+  async hasProjections(projector: string, generation: number): Promise<boolean> {
+    return (await this.read('findAnyProjection', projector, generation)).length > 0;
+  }
+
   async listProjections(list: Asked<'listProjections'>): Promise<ProjectionRow[]> {
     const { tenant, projector, generation, prefix, after, limit } = list;
     const behind = after !== undefined && comparePlaces([after], [prefix]) >= 0;

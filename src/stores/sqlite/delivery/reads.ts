@@ -25,6 +25,7 @@ export type DeliveryRead =
   | 'nextTimerDue'
   | 'readTimer'
   | 'readProjection'
+  | 'hasProjections'
   | 'listProjections'
   | 'projectionsOf'
   | 'activeGeneration'
@@ -54,6 +55,7 @@ export const deliveryReads: Reads = {
   nextTimerDue: timers.nextTimerDue,
   readTimer: timers.findTimer,
   readProjection: projections.findProjection,
+  hasProjections: projections.hasProjections,
   listProjections: projections.listProjections,
   projectionsOf: projections.projectionsOf,
   activeGeneration: subscriptions.findActive,

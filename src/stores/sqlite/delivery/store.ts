@@ -127,6 +127,10 @@ export abstract class SqliteDelivery implements DeliveryStore {
     return this.read('readProjection', key);
   }
 
+  hasProjections(projector: string, generation: number): Promise<boolean> {
+    return this.read('hasProjections', projector, generation);
+  }
+
   listProjections(...ask: Asked<'listProjections'>): Promise<ProjectionRow[]> {
     return this.read('listProjections', ...ask);
   }
