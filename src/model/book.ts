@@ -69,6 +69,9 @@ export interface EventPage {
   occurredAt: Timestamp | undefined;
 }
 
+/** Most events have none: they share it. */
+export const NO_METADATA: { [key: string]: string } = Object.freeze({});
+
 export const SNAPSHOT_LATEST = 0;
 export const SNAPSHOT_KEEP = 1;
 

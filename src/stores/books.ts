@@ -41,16 +41,20 @@ export function collectBooks<Row extends LogRow>(
     return true;
   }
 
-  let book: Row[] = [];
+  let book: Row[] | undefined;
   for (const row of rows) {
-    const first = book[0];
-    if (first !== undefined && (first.stream !== row.stream || !sameBytes(first.unitId, row.unitId))) {
-      if (!take(book) || looked >= read.maxEvents) return { books, through };
-      book = [];
+    if (book !== undefined && sameBook(book[0]!, row)) book.push(row);
+    else {
+      if (book !== undefined && (!take(book) || looked >= read.maxEvents)) return { books, through };
+      book = [row];
     }
-    book.push(row);
     looked++;
   }
-  if (book.length > 0 && !take(book)) return { books, through };
+  if (book !== undefined && !take(book)) return { books, through };
   return { books, through: Math.max(through, end) };
+}
+
+/** Rows of one scan. */
+export function sameBook(a: LogRow, b: LogRow): boolean {
+  return a.stream === b.stream && sameBytes(a.unitId, b.unitId);
 }

@@ -1185,15 +1185,30 @@ export function deliveryContract(name: string, open: (clock: () => number) => Pr
 
       test('nothing of the new one may be parked; of the old one it does not matter', async () => {
         const { projector } = await generations();
-        const place = (generation: number) => ({ subscription: projector, generation, partition: 1 });
-        for (const generation of [1, 2]) {
-          const partition = place(generation);
-          await committed(
+        const place = (generation: number, partition = 1) => ({ subscription: projector, generation, partition });
+        const park = (partition: PartitionKey) =>
+          committed(
             working({
               parked: [{ partition, key: 'k', version: 0, row: parkedKey(partition, 'k', { state: 'dead' }) }],
             }),
           );
-        }
+        await park(place(1));
+        // Also where no cursor is.
+        await park(place(2, 7));
+        assert.equal(await store.switchGeneration(projector, 1, 2), false);
+        await committed(
+          working({
+            parked: [
+              {
+                partition: place(2, 7),
+                key: 'k',
+                version: (await store.readParked(place(2, 7), 'k'))!.version,
+                row: undefined,
+              },
+            ],
+          }),
+        );
+        await park(place(2));
         assert.equal(await store.switchGeneration(projector, 1, 2), false);
         const { version } = (await store.readParked(place(2), 'k'))!;
         await committed(working({ parked: [{ partition: place(2), key: 'k', version, row: undefined }] }));

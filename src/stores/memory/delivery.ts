@@ -284,14 +284,19 @@ export class MemoryDelivery implements DeliveryStore {
     const cursorsOf = (generation: number) =>
       this.#cursors.all().filter((cursor) => cursor.subscription === projector && cursor.generation === generation);
     const [old, fresh] = [cursorsOf(previous), cursorsOf(next)];
-    if (fresh.length === 0) return false;
+    const parked = this.#parked
+      .all()
+      .some(
+        ({ partition, state }) =>
+          partition.subscription === projector && partition.generation === next && state !== 'draining',
+      );
+    if (fresh.length === 0 || parked) return false;
     const positions = old.map(({ position }) => position);
     const leastOld = least(positions) ?? 0;
     for (const cursor of fresh) {
       const same = old.find(({ partition }) => partition === cursor.partition);
       const progress = old.length === fresh.length ? same!.position : leastOld;
-      const parked = this.#parked.ofGroup(partitionKey(cursor)).some(({ state }) => state !== 'draining');
-      if (cursor.position < progress || parked) return false;
+      if (cursor.position < progress) return false;
     }
     this.#active.set(projector, next);
     for (const cursor of old) this.#putCursor({ ...cursor, owner: undefined, epoch: cursor.epoch + 1 });

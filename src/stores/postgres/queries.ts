@@ -1,11 +1,12 @@
 // Statements on the log: one function per statement, and their texts for a schema. Nothing here knows what a unit is.
 
-import type { EventPage, Snapshot } from '../../model/book.ts';
+import { type EventPage, NO_METADATA, type Snapshot, utf8Length } from '../../model/book.ts';
 import type { StreamKey } from '../../model/stream.ts';
 import { toTimestamp } from '../../model/time.ts';
 import type { ListedOutcome, LogHead, OutcomeKey, SnapshotHead, StoredOutcome, StreamHead } from '../../store.ts';
 import { parseOrigin } from '../page-texts.ts';
 import { byteas, int8s, texts } from './arrays.ts';
+import type { BinaryRows } from './binary-rows.ts';
 import { COMMIT_PARAMETERS, PLAIN_PARAMETERS } from './commit.ts';
 import type { Connection } from './connect.ts';
 import { quoted } from './migrate.ts';
@@ -18,9 +19,8 @@ const EVENT =
   'e.position, e.sequence, e.unit_id, e.created_at, e.occurred_at, e.type_url, e.origin, e.metadata, e.payload';
 const BYTES = `(128 + octet_length(e.type_url) + octet_length(e.payload) + coalesce(octet_length(e.origin), 0)
   + coalesce(octet_length(e.metadata), 0))`;
-/** As a scan of the log gives it. */
-const SCANNED = `w.position, w.sequence, w.unit_id, w.created_at, w.occurred_at, w.type_url, w.origin, w.metadata, w.payload,
-  w.stream, w.tenant, w.domain, w.root, w.correlation_id`;
+/** As a scan of the log gives it: of its stream the number, see stream-keys.ts. */
+const SCANNED = `${EVENT}, e.stream, e.correlation_id`;
 const WINDOW = '(ORDER BY e.position ROWS UNBOUNDED PRECEDING)';
 
 const parameters = (count: number) => Array.from({ length: count }, (_, i) => `$${i + 1}`).join(', ');
@@ -28,23 +28,15 @@ const parameters = (count: number) => Array.from({ length: count }, (_, i) => `$
 /** Every statement on the log that runs while the daemon works; a test pins how PostgreSQL executes the hot ones. */
 export function logSql(schema: string) {
   const s = quoted(schema);
-  const logEvent = `${EVENT}, e.stream, t.tenant, t.domain, t.root, e.correlation_id`;
   // The last event of a stream, by its row `t`.
   const lastOf = (columns: string) => `(SELECT ${columns} FROM ${s}.events x
     WHERE x.stream = t.id AND x.position >= t.since
     ORDER BY x.sequence DESC LIMIT 1)`;
-  // OFFSET 0 holds the filter back: whatever is known of the tables, streams are looked up by their number, one for each event.
-  // The head stands in the first row only.
-  const scan = (where: string, limit = '') => `SELECT CASE WHEN w.before > 0 THEN NULL ELSE h.head END, ${SCANNED} FROM
-    (SELECT coalesce(max(position), 0) AS head FROM ${s}.events) h
-    LEFT JOIN LATERAL (SELECT * FROM
-      (SELECT ${logEvent}, sum(${BYTES}) OVER ${WINDOW} - ${BYTES} AS before
-        FROM ${s}.events e
-        CROSS JOIN LATERAL (SELECT tenant, domain, root FROM ${s}.streams WHERE id = e.stream OFFSET 0) t
-        WHERE ${where} AND e.position > $1 AND e.position <= $2
-          AND ($4::text IS NULL OR t.tenant = $4) AND ($5::text[] IS NULL OR t.domain = ANY ($5))
-        ORDER BY e.position ${limit}) v
-      WHERE v.before <= $3 ORDER BY v.position) w ON true`;
+  const within = (where: string) => `FROM ${s}.events e WHERE ${where}e.position > $1 AND e.position <= $2`;
+  // How many there may be for the limit of bytes. Only where all together are more is it added up from event to event.
+  const most = (where: string) => `(SELECT CASE WHEN sum(${BYTES}) > $3 THEN
+      (SELECT count(*) FROM (SELECT sum(${BYTES}) OVER ${WINDOW} - ${BYTES} AS before ${within(where)}) v WHERE v.before <= $3)
+    END ${within(where)})`;
   return {
     commit: `SELECT places, sequences, refusals, fences FROM ${s}.commit_units(${parameters(COMMIT_PARAMETERS)})`,
     commitPlain: `SELECT ${s}.commit_plain_unit(${parameters(PLAIN_PARAMETERS)})`,
@@ -80,8 +72,12 @@ export function logSql(schema: string) {
       FROM ${s}.streams t CROSS JOIN LATERAL (SELECT * FROM ${s}.snapshots p
         WHERE p.stream = t.id AND p.schema_version = $4 AND p.sequence <= $5 ORDER BY p.sequence DESC LIMIT 1) n
       WHERE t.tenant = $1 AND t.domain = $2 AND t.root = $3`,
-    scanLog: scan('true'),
-    scanCorrelation: scan('e.correlation_id = $6', 'LIMIT $7'),
+    scanLog: `SELECT ${SCANNED} ${within('')} ORDER BY e.position LIMIT ${most('')}`,
+    // The log's end, and as many as there are for the limits.
+    scanCorrelation: `SELECT h.head, e.* FROM (SELECT coalesce(max(position), 0) AS head FROM ${s}.events) h
+      LEFT JOIN LATERAL (SELECT ${SCANNED} ${within('e.correlation_id = $4 AND ')}
+        ORDER BY e.position LIMIT least($5, ${most('e.correlation_id = $4 AND ')})) e ON true`,
+    findStreams: `SELECT id, tenant, domain, root FROM ${s}.streams WHERE id = ANY ($1::bigint[])`,
     findTimes: `SELECT (SELECT position FROM ${s}.times WHERE latest >= $1 ORDER BY latest, position LIMIT 1),
       (SELECT position FROM ${s}.times ORDER BY latest DESC, position DESC LIMIT 1),
       (SELECT coalesce(max(position), 0) FROM ${s}.events)`,
@@ -114,31 +110,49 @@ export interface Measured {
   bytes: number;
 }
 
+/** As `EVENT` says. */
+type StoredEvent = [
+  position: number,
+  sequence: number,
+  unitId: Uint8Array,
+  createdAt: number,
+  occurredAt: number | null,
+  typeUrl: string,
+  origin: string | null,
+  metadata: string | null,
+  value: Uint8Array,
+];
 const EVENT_COLUMNS = 9;
+
+function pageOf(
+  ...[position, sequence, unitId, createdAt, occurredAt, typeUrl, origin, metadata, value]: StoredEvent
+): EventPage {
+  return {
+    sequence,
+    createdAt: toTimestamp(createdAt),
+    event: { typeUrl, value },
+    position,
+    origin: origin === null ? undefined : parseOrigin(origin),
+    metadata: metadata === null ? NO_METADATA : JSON.parse(metadata),
+    unitId,
+    occurredAt: occurredAt === null ? undefined : toTimestamp(occurredAt),
+  };
+}
+
+/** As `BYTES` says. */
+function bytesOf(typeUrl: string, value: Uint8Array, origin: string | null, metadata: string | null): number {
+  let bytes = 128 + utf8Length(typeUrl) + value.length;
+  if (origin !== null) bytes += utf8Length(origin);
+  if (metadata !== null) bytes += utf8Length(metadata);
+  return bytes;
+}
 
 /** The event in a row, from a column on; of a join whose events may be missing: those columns are NULL then. */
 function eventAt(row: unknown[], at: number): Measured | undefined {
   if (row[at] === null) return undefined;
-  const typeUrl = row[at + 5] as string;
-  const origin = row[at + 6] as string | null;
-  const metadata = row[at + 7] as string | null;
-  const value = row[at + 8] as Uint8Array;
-  const occurredAt = row[at + 4] as number | null;
-  const page = {
-    sequence: row[at + 1] as number,
-    createdAt: toTimestamp(row[at + 3] as number),
-    event: { typeUrl, value },
-    position: row[at] as number,
-    origin: origin === null ? undefined : parseOrigin(origin),
-    metadata: metadata === null ? {} : JSON.parse(metadata),
-    unitId: row[at + 2] as Uint8Array,
-    occurredAt: occurredAt === null ? undefined : toTimestamp(occurredAt),
-  };
-  // As `bytes` of the statements.
-  let bytes = 128 + typeUrl.length + value.length;
-  if (origin !== null) bytes += Buffer.byteLength(origin);
-  if (metadata !== null) bytes += Buffer.byteLength(metadata);
-  return { page, bytes };
+  const stored = row.slice(at, at + EVENT_COLUMNS) as StoredEvent;
+  const [, , , , , typeUrl, origin, metadata, value] = stored;
+  return { page: pageOf(...stored), bytes: bytesOf(typeUrl, value, origin, metadata) };
 }
 
 export async function findHead(connection: Connection, sql: LogSql): Promise<LogHead> {
@@ -265,7 +279,6 @@ export interface LogEvent extends Measured {
   position: number;
   unitId: Uint8Array;
   stream: number;
-  key: StreamKey;
   correlationId: string;
 }
 
@@ -274,42 +287,67 @@ export interface Scan {
   to: number;
   /** Ends after the event that exceeds it. */
   maxBytes: number;
-  tenant: string | undefined;
-  domains: readonly string[] | undefined;
-  /** With it: at most so many. */
-  correlation: { id: string; limit: number } | undefined;
 }
 
-/** In order of positions, and where the log ends. */
-export async function scanLog(
+/** All events, in order of positions. */
+export function scanLog(connection: Connection, sql: LogSql, { after, to, maxBytes }: Scan): Promise<LogEvent[]> {
+  return connection.copy(sql.scanLog, [after, to, maxBytes], copiedEvent);
+}
+
+function copiedEvent(row: BinaryRows): LogEvent {
+  const position = row.number()!;
+  const sequence = row.number()!;
+  const unitId = row.bytes()!;
+  const createdAt = row.number()!;
+  const occurredAt = row.number();
+  const typeUrl = row.repeatedText(0)!;
+  const origin = row.repeatedText(1);
+  const metadata = row.repeatedText(2);
+  const value = row.bytes()!;
+  return {
+    page: pageOf(position, sequence, unitId, createdAt, occurredAt, typeUrl, origin, metadata, value),
+    bytes: bytesOf(typeUrl, value, origin, metadata),
+    position,
+    unitId,
+    stream: row.number()!,
+    correlationId: row.text()!,
+  };
+}
+
+/** Those of a correlation, at most so many, in order of positions; and where the log ends. */
+export async function scanCorrelation(
   connection: Connection,
   sql: LogSql,
-  scan: Scan,
+  { after, to, maxBytes, correlationId, limit }: Scan & { correlationId: string; limit: number },
 ): Promise<{ head: number; events: LogEvent[] }> {
-  const { after, to, maxBytes, tenant, domains, correlation } = scan;
-  const values = [after, to, maxBytes, tenant ?? null, domains ?? null];
-  const rows = await connection.query<unknown[]>(
-    correlation === undefined
-      ? { name: 'scan_log', text: sql.scanLog, values }
-      : { name: 'scan_correlation', text: sql.scanCorrelation, values: [...values, correlation.id, correlation.limit] },
-  );
+  const rows = await connection.query<unknown[]>({
+    name: 'scan_correlation',
+    text: sql.scanCorrelation,
+    values: [after, to, maxBytes, correlationId, limit],
+  });
   const events: LogEvent[] = [];
   for (const row of rows) {
-    const event = eventAt(row, 1);
-    if (event === undefined) continue;
-    const { page, bytes } = event;
-    const at = 1 + EVENT_COLUMNS;
-    events.push({
-      page,
-      bytes,
-      position: page.position,
-      unitId: page.unitId,
-      stream: row[at] as number,
-      key: { tenant: row[at + 1] as string, domain: row[at + 2] as string, root: row[at + 3] as Uint8Array },
-      correlationId: row[at + 4] as string,
-    });
+    const measured = eventAt(row, 1);
+    if (measured === undefined) continue;
+    const { position, unitId } = measured.page;
+    const [stream, correlationId] = row.slice(1 + EVENT_COLUMNS) as [number, string];
+    events.push({ ...measured, position, unitId, stream, correlationId });
   }
   return { head: rows[0]![0] as number, events };
+}
+
+/** In any order. */
+export async function findStreams(
+  connection: Connection,
+  sql: LogSql,
+  streams: readonly number[],
+): Promise<[stream: number, key: StreamKey][]> {
+  const rows = await connection.query<[number, string, string, Uint8Array]>({
+    name: 'find_streams',
+    text: sql.findStreams,
+    values: [int8s(streams)],
+  });
+  return rows.map(([stream, tenant, domain, root]) => [stream, { tenant, domain, root }]);
 }
 
 /** The first position of the table of times at which the log had reached the time, that table's last one, and the log's end. */

@@ -4,7 +4,7 @@ import { type EventBook, type EventPage, typeName } from '../../model/book.ts';
 import type { LogFilter } from '../../model/filter.ts';
 import type { StreamKey } from '../../model/stream.ts';
 import type { LogBooks, OpenStream, ReadLog, StreamOpening, StreamPages, StreamRange } from '../../store.ts';
-import { collectBooks } from '../books.ts';
+import { collectBooks, sameBook } from '../books.ts';
 import type { Connection } from './connect.ts';
 import type { LogEvent, LogSql, Measured, Scan } from './queries.ts';
 import * as queries from './queries.ts';
@@ -119,17 +119,14 @@ export async function readLog(connection: Connection, sql: LogSql, read: ReadLog
   let events = maxEvents;
   let maxBytes = read.maxBytes;
   for (;;) {
-    const asked = rangeOf(read, to, events, maxBytes);
-    const { head, events: found } = await queries.scanLog(connection, sql, asked);
+    const { head, upTo, events: found, cut } = await scan(connection, sql, filter, { after, to, maxBytes }, events);
     const end = Math.min(to, head);
-    const { correlation } = asked;
     const bytes = found.reduce((sum, event) => sum + event.bytes, 0);
     const cutByBytes = bytes > maxBytes;
-    const cutByCount = correlation === undefined ? asked.to < end : found.length >= correlation.limit;
     const last = found.at(-1)?.position ?? after;
     // Everything up to here was looked at.
-    const looked = cutByBytes || (cutByCount && correlation !== undefined) ? last : Math.min(asked.to, end);
-    const open = cutByBytes || (cutByCount && last === looked);
+    const looked = cutByBytes || cut ? last : Math.min(upTo, end);
+    const open = cutByBytes || ((cut || upTo < end) && last === looked);
     const whole = open && found.length > 0 ? withoutLastBook(found) : found;
     if (whole.length === 0 && found.length > 0) {
       events = events * 4 + 128;
@@ -137,22 +134,39 @@ export async function readLog(connection: Connection, sql: LogSql, read: ReadLog
       continue;
     }
     const through = whole.length < found.length ? found[whole.length]!.position - 1 : looked;
-    const collected = collectBooks(whole, read, through, (book) => wanted(filter, book));
-    return { books: collected.books.map(bookOf), through: Math.max(after, collected.through) };
+    await learnKeys(connection, sql, whole);
+    const keyOf = ({ stream }: LogEvent) => connection.streams.of(stream);
+    const collected = collectBooks(whole, read, through, (book) => wanted(filter, keyOf(book[0]!), book));
+    const books = collected.books.map((book) => bookOf(book, keyOf(book[0]!)));
+    return { books, through: Math.max(after, collected.through) };
   }
 }
 
-function rangeOf(read: ReadLog, to: number, events: number, maxBytes: number): Scan {
-  const { tenant, domains, correlationId } = read.filter;
-  const correlation = correlationId === undefined ? undefined : { id: correlationId, limit: events + 1 };
-  return {
-    after: read.after,
-    to: correlation === undefined ? Math.min(to, read.after + events) : to,
-    maxBytes,
-    tenant,
-    domains,
-    correlation,
-  };
+/** `events` up to `upTo`, unless the limit of bytes was reached before, or their number (`cut`). `head` is not beyond the log's end. */
+async function scan(
+  connection: Connection,
+  sql: LogSql,
+  { correlationId }: LogFilter,
+  { after, to, maxBytes }: Scan,
+  most: number,
+): Promise<{ events: readonly LogEvent[]; upTo: number; head: number; cut: boolean }> {
+  if (correlationId !== undefined) {
+    const asked = { after, to, maxBytes, correlationId, limit: most + 1 };
+    const { head, events } = await queries.scanCorrelation(connection, sql, asked);
+    return { events, upTo: to, head, cut: events.length > most };
+  }
+  const upTo = Math.min(to, after + most);
+  // One more tells whether there are more.
+  const events = await queries.scanLog(connection, sql, { after, to: Math.min(to, upTo + 1), maxBytes });
+  const head = events.at(-1)?.position ?? after;
+  if (head > upTo) events.pop();
+  return { events, upTo, head, cut: false };
+}
+
+async function learnKeys(connection: Connection, sql: LogSql, events: readonly LogEvent[]): Promise<void> {
+  const { streams } = connection;
+  const unknown = streams.unknown(events.map(({ stream }) => stream));
+  if (unknown.length > 0) streams.tell(await queries.findStreams(connection, sql, unknown));
 }
 
 function withoutLastBook(events: readonly LogEvent[]): readonly LogEvent[] {
@@ -162,20 +176,18 @@ function withoutLastBook(events: readonly LogEvent[]): readonly LogEvent[] {
   return events.slice(0, count);
 }
 
-function sameBook(a: LogEvent, b: LogEvent): boolean {
-  return a.stream === b.stream && Buffer.compare(a.unitId, b.unitId) === 0;
-}
-
-/** The types; the rest of the filter is the statement's. */
-function wanted({ types }: LogFilter, book: readonly LogEvent[]): boolean {
+/** The correlation is the statement's. */
+function wanted({ tenant, domains, types }: LogFilter, key: StreamKey, book: readonly LogEvent[]): boolean {
+  if (tenant !== undefined && key.tenant !== tenant) return false;
+  if (domains !== undefined && !domains.includes(key.domain)) return false;
   return types === undefined || book.some(({ page }) => types.includes(typeName(page.event!.typeUrl)));
 }
 
-function bookOf(events: readonly LogEvent[]): EventBook {
-  const { key, correlationId } = events[0]!;
+function bookOf(events: readonly LogEvent[], { tenant, domain, root }: StreamKey): EventBook {
+  const { correlationId } = events[0]!;
   const pages = events.map(({ page }) => page);
   return {
-    cover: { root: { value: key.root }, domain: key.domain, correlationId, tenant: key.tenant },
+    cover: { root: { value: root }, domain, correlationId, tenant },
     snapshot: undefined,
     pages,
     nextSequence: pages.at(-1)!.sequence + 1,
