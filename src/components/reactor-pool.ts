@@ -50,18 +50,16 @@ export class ReactorPool<Kind extends ReactorKind = ReactorKind> implements Reac
     this.#onChange();
   }
 
-  async handle(
-    request: ReactionMessages[Kind]['request'],
-    call: ReactionCall,
-  ): Promise<ReactionMessages[Kind]['response']> {
+  handle(request: ReactionMessages[Kind]['request'], call: ReactionCall): Promise<ReactionMessages[Kind]['response']> {
     const reactor = this.#refused === undefined ? this.#leastLoaded() : undefined;
     if (reactor !== undefined) return reactor.handle(request, call);
     const { name } = this.declaration;
     const why = this.#refused ?? 'no host is attached';
-    throw new DaybookError('COMPONENT_UNAVAILABLE', `${call.about}: ${why}`, {
+    const error = new DaybookError('COMPONENT_UNAVAILABLE', `${call.about}: ${why}`, {
       metadata: { component: name },
       retryDelayMs: 200,
     });
+    return Promise.reject(error);
   }
 
   refuse(sentence: string | undefined): void {
@@ -74,7 +72,8 @@ export class ReactorPool<Kind extends ReactorKind = ReactorKind> implements Reac
 
   /** Of those with as little in hand, each in its turn. */
   #leastLoaded(): AttachedReactor<Kind> | undefined {
-    const able = [...this.#hosts].filter(([host]) => !host.draining).map(([, reactor]) => reactor);
+    const able: AttachedReactor<Kind>[] = [];
+    for (const [host, reactor] of this.#hosts) if (!host.draining) able.push(reactor);
     if (able.length <= 1) return able[0];
     let least: AttachedReactor<Kind> | undefined;
     const first = this.#turn++ % able.length;

@@ -57,10 +57,11 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     const stream = streamOfBook(book);
     const own = named({ tenant: stream.tenant, projector: declaration.name, generation, key: hex(stream.root) });
     const known = this.#known(own, place);
-    const current =
-      known !== undefined ? known.row : (await this.#mayHaveRows(place)) ? await this.#read(own, place) : undefined;
+    const mayBeThere = this.#haveRows.get(place.partition) ?? (await this.#lookForRows(place));
+    const current = known !== undefined ? known.row : mayBeThere ? await this.#read(own, place) : undefined;
     const response = await this.#ask(book, projector, place, current, false);
-    const rows = await this.#checked(response, book, projector, place, own);
+    const some = response.projections.length > 0;
+    const rows = some ? await this.#checked(response, book, projector, place, own) : NO_ROWS;
     const { epoch } = place;
     const { partition } = place.partition;
     if (rows.size > 0) this.#haveRows.set(place.partition, true);
@@ -120,7 +121,6 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     place: Place,
     own: Named,
   ): Promise<ReadonlyMap<string, ProjectionRow>> {
-    if (response.projections.length === 0) return NO_ROWS;
     const { limits } = this.#parts;
     const { name: projector, ordered } = declaration;
     const about = aboutEvents(projector, book);
@@ -181,9 +181,7 @@ export class ProjectorCoordinator implements ReactionCoordinator {
    * Many projectors keep their rows elsewhere, and would look for one with each event. A row that an aggregate's events see is one that they
    * made, and they are of one partition: what nobody had when the lease began, and nobody made in it, is not there.
    */
-  async #mayHaveRows({ partition }: Place): Promise<boolean> {
-    const known = this.#haveRows.get(partition);
-    if (known !== undefined) return known;
+  async #lookForRows({ partition }: Place): Promise<boolean> {
     const found = await this.#parts.store.hasProjections(partition.subscription, partition.generation);
     // Meanwhile some may have been made.
     const have = found || this.#haveRows.get(partition) === true;

@@ -29,7 +29,7 @@ function itemOf(cover: Cover, pages: readonly EventPage[]): EventItem {
   let bytes = 0;
   for (const page of pages) bytes += pageBytes(page);
   const [first, last] = [pages[0]!.position, pages.at(-1)!.position];
-  return { kind: 'events', cover, pages, first, last, events: pages.length, bytes, finished: false };
+  return { kind: 'events', cover, pages, first, last, events: pages.length, bytes, finished: false, assumed: false };
 }
 
 /** Items of one lane and stream, as one book. */

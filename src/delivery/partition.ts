@@ -140,15 +140,11 @@ export class Partition {
   offer(cover: Cover, pages: readonly EventPage[]): void {
     if (this.#closed) return;
     const key = orderingKey(this.#subscription.ordering, cover);
-    const passed = this.#passed.get(key) ?? 0;
     const { scanned } = this.#progress;
     // What the cursor has passed comes again when the reader began earlier, for others: the retry lane has it, or it is done.
     const fresh = pages[0]!.position > scanned ? pages : pages.filter(({ position }) => position > scanned);
     if (this.#subscription.gated) this.#leaveToTail(key, cover, fresh);
-    const mine = kept(
-      fresh,
-      ({ position }) => position > passed && !this.#progress.isDone(position) && !this.#parking.owns(key, position),
-    );
+    const mine = this.#mine(key, fresh);
     if (mine.length > 0) {
       const lane = this.#lanes.ofKey(key);
       const { mixedUpTo, maxPages } = this.#subscription;
@@ -158,10 +154,21 @@ export class Partition {
         // Held until it is known to the store that it may have been in hand.
         if (this.#doubts.any && this.#doubts.of(key, item.first, this.#mayHandle(item))) lane.held = true;
       }
-      this.#lanes.enlist(lane);
+      // Most are already: nothing new may begin because of one more in it.
+      if (!lane.ready) this.#lanes.enlist(lane);
     }
     this.#progress.scannedTo(pages.at(-1)!.position);
     this.#tellDoubts();
+  }
+
+  /** What nobody has handled, nor is the retry lane's. */
+  #mine(key: OrderingKey, pages: readonly EventPage[]): readonly EventPage[] {
+    if (this.#passed.size === 0 && !this.#progress.anyDone && !this.#parking.any) return pages;
+    const passed = this.#passed.get(key) ?? 0;
+    return kept(
+      pages,
+      ({ position }) => position > passed && !this.#progress.isDone(position) && !this.#parking.owns(key, position),
+    );
   }
 
   /** Nothing up to here is wanted, apart from what was offered. */
@@ -394,7 +401,11 @@ export class Partition {
     try {
       const [head] = lane.queue;
       if (head?.kind === 'trigger') await this.#runTrigger(lane, head);
-      else if (head !== undefined) events = await this.#runEvents(lane);
+      else if (head !== undefined) {
+        const items = this.#nextOf(lane);
+        events = items.reduce((sum, item) => sum + item.events, 0);
+        await this.#handle(lane, items);
+      }
     } catch (thrown) {
       // Units that the store refuses, and what only a defect can throw: begin anew from what is stored.
       if (!this.#stopped) this.#subscription.restart(this, asDaybookError(thrown));
@@ -407,13 +418,6 @@ export class Partition {
       this.wake();
       this.#subscription.kick(this);
     }
-  }
-
-  /** Returns how many. */
-  async #runEvents(lane: Lane): Promise<number> {
-    const items = this.#nextOf(lane);
-    await this.#handle(lane, items);
-    return items.reduce((sum, item) => sum + item.events, 0);
   }
 
   async #handle(lane: Lane, items: EventItem[]): Promise<void> {
@@ -434,7 +438,11 @@ export class Partition {
         this.#subscription.succeeded();
       }
       try {
-        const stored = await this.#keep(lane, items, effect);
+        const stored =
+          effect === undefined || this.#subscription.storesLater
+            ? this.#keepLater(lane, items, effect)
+            : await this.#keep(lane, items, effect);
+        this.#progress.schedule();
         if (stored || this.#stopped) return;
       } catch (thrown) {
         // The store cannot hold what the component wants.
@@ -467,20 +475,15 @@ export class Partition {
   }
 
   /** False: the expectation of the unit does not hold, handle it again. */
-  async #keep(lane: Lane, items: EventItem[], effect: Effect | undefined): Promise<boolean> {
-    // Some may be the retry lane's by now.
-    const taken = () => {
-      lane.queue = lane.queue.filter((item) => !items.includes(item as EventItem));
-    };
-    let kept = true;
-    if (effect !== undefined && !this.#subscription.storesLater) kept = await this.#progress.keep(items, effect, taken);
-    else {
-      taken();
-      if (effect === undefined) this.#progress.finish(items);
-      else this.#progress.keepLater(items, effect);
-    }
-    this.#progress.schedule();
-    return kept;
+  #keep(lane: Lane, items: EventItem[], effect: Effect): Promise<boolean> {
+    return this.#progress.keep(items, effect, () => take(lane, items));
+  }
+
+  #keepLater(lane: Lane, items: EventItem[], effect: Effect | undefined): true {
+    take(lane, items);
+    if (effect === undefined) this.#progress.finish(items);
+    else this.#progress.keepLater(items, effect);
+    return true;
   }
 
   async #runTrigger(lane: Lane, item: TriggerItem): Promise<void> {
@@ -612,4 +615,9 @@ export class Partition {
     if (this.#wantsRoom.length > 0) this.#tellOfRoom();
     if (this.#inHand === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
+}
+
+/** Out of the lane; some may be the retry lane's by now. */
+function take(lane: Lane, items: readonly EventItem[]): void {
+  lane.queue = lane.queue.filter((item) => !items.includes(item as EventItem));
 }

@@ -107,6 +107,11 @@ export class Progress {
     return this.#handled.length > 0 || this.#moving !== undefined;
   }
 
+  /** Something beyond the cursor is done, by what is stored. */
+  get anyDone(): boolean {
+    return this.#done.size > 0;
+  }
+
   /** By what is stored. */
   isDone(position: number): boolean {
     return this.#done.has(position);
@@ -155,7 +160,7 @@ export class Progress {
    */
   async keep(items: EventItem[], effect: Effect, taken: () => void): Promise<boolean> {
     const { key: partition, epoch } = this.#owner;
-    const to = this.#moving === undefined ? this.#window.prefixWith(new Set(items)) : 0;
+    const to = this.#moving === undefined ? this.#window.prefixWith(items) : 0;
     const moves = to >= items.at(-1)!.last;
     const work = { ...emptyWork(), ...effect.work };
     if (moves) work.cursors.push({ partition, epoch, from: this.#position, to });
@@ -276,7 +281,7 @@ export class Progress {
   async #store(handled: Handled[]): Promise<void> {
     const { key: partition, epoch } = this.#owner;
     const items = handled.flatMap((each) => each.items);
-    const to = this.#window.prefixWith(new Set(items));
+    const to = this.#window.prefixWith(items);
     const work = emptyWork();
     if (to > this.#position) work.cursors.push({ partition, epoch, from: this.#position, to });
     else work.fences.push({ partition, epoch });

@@ -21,12 +21,12 @@ export interface Reading {
 }
 
 export const READING: Reading = {
-  readEvents: 1000,
+  readEvents: 2000,
   keyEvents: 200,
   recentBooks: 1024,
   followerBytes: 1 << 20,
   nearEvents: 1000,
   slice: { min: 20, max: 1024 },
-  fewRequests: 32,
+  fewRequests: 64,
   closeEvents: 1000,
 };

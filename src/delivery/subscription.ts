@@ -411,7 +411,9 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   async handle(book: EventBook, place: Place): Promise<Effect | undefined> {
     const reactor = this.#available();
     const { tenant, domain, root } = book.cover!;
-    const pages = await this.#parts.reads.pages({ tenant, domain, root: root!.value }, book.pages);
+    const { reads } = this.#parts;
+    const old = reads.concerns(domain, book.pages);
+    const pages = old ? await reads.pages({ tenant, domain, root: root!.value }, book.pages) : book.pages;
     if (this.#isOwn(domain)) return undefined;
     const { types } = this.#definition;
     const wanted = types.length === 0 ? pages : pages.filter((page) => types.includes(typeName(page.event!.typeUrl)));

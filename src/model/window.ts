@@ -9,6 +9,8 @@ export interface Windowed {
   readonly bytes: number;
   /** By the window. */
   finished: boolean;
+  /** By the window, while it looks. */
+  assumed: boolean;
 }
 
 export class Window<Thing extends Windowed> {
@@ -45,12 +47,13 @@ export class Window<Thing extends Windowed> {
   }
 
   /** The same when these were finished too. */
-  prefixWith(finished: ReadonlySet<Thing>): number {
-    for (let i = this.#begin; i < this.#things.length; i++) {
-      const thing = this.#things[i]!;
-      if (!thing.finished && !finished.has(thing)) return thing.first - 1;
-    }
-    return this.#scanned;
+  prefixWith(things: readonly Thing[]): number {
+    for (const thing of things) thing.assumed = true;
+    let first = this.#begin;
+    while (first < this.#things.length && (this.#things[first]!.finished || this.#things[first]!.assumed)) first++;
+    for (const thing of things) thing.assumed = false;
+    const head = this.#things[first];
+    return head === undefined ? this.#scanned : head.first - 1;
   }
 
   /** It comes after everything that was added before. */

@@ -61,7 +61,10 @@ export class Attachment {
       () => false,
     );
     // A connection of its own: long answers to queries elsewhere do not delay the work here.
-    const transport = new Transport(connection, { 'grpc.use_local_subchannel_pool': 1 });
+    const transport = new Transport(connection, {
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc-node.flow_control_window': WINDOW_BYTES,
+    });
     let failures = 0;
     let refused: DaybookError | undefined;
     while (begun && !this.#closing.signal.aborted && refused === undefined) {
@@ -119,6 +122,8 @@ export class Attachment {
 }
 
 const ATTACH = methodOf(ComponentHostDefinition, ComponentHostDefinition.methods.attach);
+/** What may be on its way here. Work comes in messages of several hundred kilobytes, each of which would else wait for the one before to be read. */
+const WINDOW_BYTES = 1 << 20;
 const RECONNECT = { firstDelayMs: 50, maxDelayMs: 5_000 };
 // What the daemon answers to a declaration, or to a token, that it will not accept the next time either.
 const REFUSALS: ReadonlySet<number> = new Set([

@@ -6,7 +6,7 @@ import { DaybookError } from '../../errors.ts';
 import { BinaryRows, safeInteger } from './binary-rows.ts';
 import { CopyOut } from './copy-out.ts';
 import { Lost } from './errors.ts';
-import { StreamKeys } from './stream-keys.ts';
+import { StreamNames } from './stream-names.ts';
 
 export type SslMode = 'disable' | 'require' | 'verify-ca' | 'verify-full';
 export const SSL_MODES: readonly SslMode[] = ['disable', 'require', 'verify-ca', 'verify-full'];
@@ -51,7 +51,7 @@ export class Connection {
   readonly #client: pg.Client;
   readonly #named: boolean;
   readonly #rows = new BinaryRows();
-  readonly streams = new StreamKeys();
+  readonly streams = new StreamNames();
   #lost: Error | undefined;
 
   private constructor(client: pg.Client, named: boolean) {

@@ -19,7 +19,7 @@ const EVENT =
   'e.position, e.sequence, e.unit_id, e.created_at, e.occurred_at, e.type_url, e.origin, e.metadata, e.payload';
 const BYTES = `(128 + octet_length(e.type_url) + octet_length(e.payload) + coalesce(octet_length(e.origin), 0)
   + coalesce(octet_length(e.metadata), 0))`;
-/** As a scan of the log gives it: of its stream the number, see stream-keys.ts. */
+/** As a scan of the log gives it: of its stream the number, see stream-names.ts. */
 const SCANNED = `${EVENT}, e.stream, e.correlation_id`;
 const WINDOW = '(ORDER BY e.position ROWS UNBOUNDED PRECEDING)';
 

@@ -8,6 +8,7 @@ import { collectBooks, sameBook } from '../books.ts';
 import type { Connection } from './connect.ts';
 import type { LogEvent, LogSql, Measured, Scan } from './queries.ts';
 import * as queries from './queries.ts';
+import type { StreamName } from './stream-names.ts';
 
 /** Of a stream, by the first statement; each further one asks for four times as many. */
 const PAGES_FIRST = 256;
@@ -134,10 +135,10 @@ export async function readLog(connection: Connection, sql: LogSql, read: ReadLog
       continue;
     }
     const through = whole.length < found.length ? found[whole.length]!.position - 1 : looked;
-    await learnKeys(connection, sql, whole);
-    const keyOf = ({ stream }: LogEvent) => connection.streams.of(stream);
-    const collected = collectBooks(whole, read, through, (book) => wanted(filter, keyOf(book[0]!), book));
-    const books = collected.books.map((book) => bookOf(book, keyOf(book[0]!)));
+    await learnNames(connection, sql, whole);
+    const nameOf = ({ stream }: LogEvent) => connection.streams.of(stream);
+    const collected = collectBooks(whole, read, through, (book) => wanted(filter, nameOf(book[0]!), book));
+    const books = collected.books.map((book) => bookOf(book, nameOf(book[0]!)));
     return { books, through: Math.max(after, collected.through) };
   }
 }
@@ -163,9 +164,9 @@ async function scan(
   return { events, upTo, head, cut: false };
 }
 
-async function learnKeys(connection: Connection, sql: LogSql, events: readonly LogEvent[]): Promise<void> {
+async function learnNames(connection: Connection, sql: LogSql, events: readonly LogEvent[]): Promise<void> {
   const { streams } = connection;
-  const unknown = streams.unknown(events.map(({ stream }) => stream));
+  const unknown = streams.unknown(events);
   if (unknown.length > 0) streams.tell(await queries.findStreams(connection, sql, unknown));
 }
 
@@ -177,17 +178,17 @@ function withoutLastBook(events: readonly LogEvent[]): readonly LogEvent[] {
 }
 
 /** The correlation is the statement's. */
-function wanted({ tenant, domains, types }: LogFilter, key: StreamKey, book: readonly LogEvent[]): boolean {
-  if (tenant !== undefined && key.tenant !== tenant) return false;
-  if (domains !== undefined && !domains.includes(key.domain)) return false;
+function wanted({ tenant, domains, types }: LogFilter, name: StreamName, book: readonly LogEvent[]): boolean {
+  if (tenant !== undefined && name.tenant !== tenant) return false;
+  if (domains !== undefined && !domains.includes(name.domain)) return false;
   return types === undefined || book.some(({ page }) => types.includes(typeName(page.event!.typeUrl)));
 }
 
-function bookOf(events: readonly LogEvent[], { tenant, domain, root }: StreamKey): EventBook {
+function bookOf(events: readonly LogEvent[], { tenant, domain, root }: StreamName): EventBook {
   const { correlationId } = events[0]!;
   const pages = events.map(({ page }) => page);
   return {
-    cover: { root: { value: root }, domain, correlationId, tenant },
+    cover: { root, domain, correlationId, tenant },
     snapshot: undefined,
     pages,
     nextSequence: pages.at(-1)!.sequence + 1,
