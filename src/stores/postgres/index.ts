@@ -93,6 +93,7 @@ class PostgresStore extends PostgresDelivery implements Store {
   readonly #worker: Lane | undefined;
   readonly #readers: Lane[];
   readonly #openings: Together<reads.OpenOne, StreamOpening>;
+  readonly #reach = new reads.Reach();
   /** 0: the log is one table. */
   #partitionEvents = 0;
   /** The partition in which this daemon's latest event lies. */
@@ -172,7 +173,9 @@ class PostgresStore extends PostgresDelivery implements Store {
       // Whatever waits here, be it for nothing, would have the store and the daemon work one after the other.
       const tried = plain && (await this.#commitPlain(connection, units[0]!, plain));
       const answers = tried ?? (await this.#commitAny(connection, units));
-      if (this.#partitionEvents > 0) await this.#keepPartitions(connection, answers);
+      const last = answers.findLast((answer) => answer.kind === 'committed')?.position ?? 0;
+      this.#reach.saw(last);
+      if (this.#partitionEvents > 0) await this.#keepPartitions(connection, last);
       return answers;
     });
     return Promise.all(units.map((unit, i) => this.#resultOf(unit, answers[i]!)));
@@ -201,16 +204,17 @@ class PostgresStore extends PostgresDelivery implements Store {
   }
 
   /** Two partitions ahead are always there; whoever enters one makes the next. The commit is done: its answer stands whatever happens. */
-  async #keepPartitions(connection: Connection, answers: readonly Answer[]): Promise<void> {
-    const last = answers.findLast((answer) => answer.kind === 'committed')?.position ?? 0;
+  async #keepPartitions(connection: Connection, last: number): Promise<void> {
     const partition = Math.floor(last / this.#partitionEvents);
     if (partition <= this.#partition) return;
     this.#partition = partition;
     await connection.query({ text: this.#sql.makePartitions }).catch(() => {});
   }
 
-  head(): Promise<LogHead> {
-    return this.#read((connection) => queries.findHead(connection, this.#sql));
+  async head(): Promise<LogHead> {
+    const head = await this.#read((connection) => queries.findHead(connection, this.#sql));
+    this.#reach.saw(head.position);
+    return head;
   }
 
   openStream(stream: StreamKey, open: OpenStream): Promise<StreamOpening> {
@@ -226,7 +230,7 @@ class PostgresStore extends PostgresDelivery implements Store {
   }
 
   readLog(read: ReadLog): Promise<LogBooks> {
-    return this.#read((connection) => reads.readLog(connection, this.#sql, read));
+    return this.#read((connection) => reads.readLog(connection, this.#sql, this.#reach, read));
   }
 
   positionBefore(timeMicros: number): Promise<number> {

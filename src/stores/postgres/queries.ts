@@ -289,9 +289,26 @@ export interface Scan {
   maxBytes: number;
 }
 
-/** All events, in order of positions. */
-export function scanLog(connection: Connection, sql: LogSql, { after, to, maxBytes }: Scan): Promise<LogEvent[]> {
-  return connection.copy(sql.scanLog, [after, to, maxBytes], copiedEvent);
+/** All events, in order of positions. `many`: they are copied, which begins more slowly, and then takes a third of the time. */
+export async function scanLog(
+  connection: Connection,
+  sql: LogSql,
+  { after, to, maxBytes }: Scan,
+  many: boolean,
+): Promise<LogEvent[]> {
+  const values = [after, to, maxBytes];
+  if (many) return connection.copy(sql.scanLog, values, copiedEvent);
+  const rows = await connection.query<unknown[]>({ name: 'scan_log', text: sql.scanLog, values });
+  return rows.map((row) => scannedEvent(row, 0)!);
+}
+
+/** The event in a row, from a column on, as `eventAt`. */
+function scannedEvent(row: unknown[], at: number): LogEvent | undefined {
+  const measured = eventAt(row, at);
+  if (measured === undefined) return undefined;
+  const { position, unitId } = measured.page;
+  const [stream, correlationId] = row.slice(at + EVENT_COLUMNS) as [number, string];
+  return { ...measured, position, unitId, stream, correlationId };
 }
 
 function copiedEvent(row: BinaryRows): LogEvent {
@@ -325,14 +342,7 @@ export async function scanCorrelation(
     text: sql.scanCorrelation,
     values: [after, to, maxBytes, correlationId, limit],
   });
-  const events: LogEvent[] = [];
-  for (const row of rows) {
-    const measured = eventAt(row, 1);
-    if (measured === undefined) continue;
-    const { position, unitId } = measured.page;
-    const [stream, correlationId] = row.slice(1 + EVENT_COLUMNS) as [number, string];
-    events.push({ ...measured, position, unitId, stream, correlationId });
-  }
+  const events = rows.map((row) => scannedEvent(row, 1)).filter((event) => event !== undefined);
   return { head: rows[0]![0] as number, events };
 }
 

@@ -110,17 +110,38 @@ class Pages {
   }
 }
 
+/** How far the log goes, or may: so many events are there to be read, as positions have no gaps. */
+export class Reach {
+  #position = 0;
+
+  get position(): number {
+    return this.#position;
+  }
+
+  saw(position: number): void {
+    this.#position = Math.max(this.#position, position);
+  }
+}
+
+/** From so many events on it pays to copy them. */
+const MANY = 256;
+
 /**
  * Positions have no gaps, so a range of them is a number of events. Where a range or a limit of bytes may have cut a book, the
  * book is left for the next read; when it is the only one, more is read.
  */
-export async function readLog(connection: Connection, sql: LogSql, read: ReadLog): Promise<LogBooks> {
+export async function readLog(connection: Connection, sql: LogSql, reach: Reach, read: ReadLog): Promise<LogBooks> {
   const { after, filter, maxEvents } = read;
   const to = read.to ?? Number.MAX_SAFE_INTEGER;
   let events = maxEvents;
   let maxBytes = read.maxBytes;
   for (;;) {
-    const { head, upTo, events: found, cut } = await scan(connection, sql, filter, { after, to, maxBytes }, events);
+    const {
+      head,
+      upTo,
+      events: found,
+      cut,
+    } = await scan(connection, sql, reach, filter, { after, to, maxBytes }, events);
     const end = Math.min(to, head);
     const bytes = found.reduce((sum, event) => sum + event.bytes, 0);
     const cutByBytes = bytes > maxBytes;
@@ -147,6 +168,7 @@ export async function readLog(connection: Connection, sql: LogSql, read: ReadLog
 async function scan(
   connection: Connection,
   sql: LogSql,
+  reach: Reach,
   { correlationId }: LogFilter,
   { after, to, maxBytes }: Scan,
   most: number,
@@ -157,9 +179,12 @@ async function scan(
     return { events, upTo: to, head, cut: events.length > most };
   }
   const upTo = Math.min(to, after + most);
+  const many = Math.min(upTo, reach.position) - after >= MANY;
   // One more tells whether there are more.
-  const events = await queries.scanLog(connection, sql, { after, to: Math.min(to, upTo + 1), maxBytes });
+  const events = await queries.scanLog(connection, sql, { after, to: Math.min(to, upTo + 1), maxBytes }, many);
   const head = events.at(-1)?.position ?? after;
+  // Where there are more, there may be as many again.
+  reach.saw(head > upTo ? upTo + most : head);
   if (head > upTo) events.pop();
   return { events, upTo, head, cut: false };
 }
