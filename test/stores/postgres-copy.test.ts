@@ -163,10 +163,12 @@ describe('copying out of a connection', { skip }, () => {
     const [[pid]] = (await connection.query<[number]>({ text: 'SELECT pg_backend_pid()' })) as [[number]];
     const other = await connect(t);
     let rows = 0;
+    let ended: Promise<unknown> | undefined;
     const copying = connection.copy('SELECT generate_series(1::bigint, 100000000)', [], () => {
-      if (++rows === 1000) void other.query({ text: `SELECT pg_terminate_backend(${pid})` });
+      if (++rows === 1000) ended = other.query({ text: `SELECT pg_terminate_backend(${pid})` });
     });
     await assert.rejects(copying, (error) => error instanceof Lost || error instanceof pg.DatabaseError);
+    await ended;
     assert.ok(rows >= 1000);
     assert.ok(connection.lost);
   });
