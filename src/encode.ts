@@ -17,7 +17,7 @@ const LONG_TEXT = 127;
 const scratch = new Uint8Array(LONG_TEXT);
 const beginnings = Array.from({ length: LONG_TEXT + 1 }, (_, length) => scratch.subarray(0, length));
 
-/** The same bytes as the library's writer gives: names of types, and numbers that take less than 33 bits, without objects on the way. */
+/** Writes what the library's writer does. Names of types, and numbers of at most 32 bits, take no objects on the way. */
 class Writer extends BinaryWriter {
   override string(value: string): this {
     const { length } = value;

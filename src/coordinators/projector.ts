@@ -43,6 +43,8 @@ export class ProjectorCoordinator implements ReactionCoordinator {
   #bytes = 0;
   /** Of each lease: rows were stored before it, or made in it. */
   readonly #haveRows = new WeakMap<PartitionKey, boolean>();
+  /** Whether there are, as the store is asked once. */
+  readonly #looks = new WeakMap<PartitionKey, Promise<boolean>>();
 
   constructor(parts: ProjectorParts) {
     this.#parts = parts;
@@ -57,8 +59,8 @@ export class ProjectorCoordinator implements ReactionCoordinator {
     const stream = streamOfBook(book);
     const own = named({ tenant: stream.tenant, projector: declaration.name, generation, key: hex(stream.root) });
     const known = this.#known(own, place);
-    const mayBeThere = this.#haveRows.get(place.partition) ?? (await this.#lookForRows(place));
-    const current = known !== undefined ? known.row : mayBeThere ? await this.#read(own, place) : undefined;
+    const any = known !== undefined || (this.#haveRows.get(place.partition) ?? (await this.#lookForRows(place)));
+    const current = known !== undefined ? known.row : any ? await this.#read(own, place) : undefined;
     const response = await this.#ask(book, projector, place, current, false);
     const some = response.projections.length > 0;
     const rows = some ? await this.#checked(response, book, projector, place, own) : NO_ROWS;
@@ -181,12 +183,20 @@ export class ProjectorCoordinator implements ReactionCoordinator {
    * Many projectors keep their rows elsewhere, and would look for one with each event. A row that an aggregate's events see is one that they
    * made, and they are of one partition: what nobody had when the lease began, and nobody made in it, is not there.
    */
-  async #lookForRows({ partition }: Place): Promise<boolean> {
-    const found = await this.#parts.store.hasProjections(partition.subscription, partition.generation);
-    // Meanwhile some may have been made.
-    const have = found || this.#haveRows.get(partition) === true;
-    this.#haveRows.set(partition, have);
-    return have;
+  #lookForRows({ partition }: Place): Promise<boolean> {
+    let look = this.#looks.get(partition);
+    if (look === undefined) {
+      look = this.#parts.store.hasProjections(partition.subscription, partition.generation).then((found) => {
+        // Meanwhile some may have been made.
+        const have = found || this.#haveRows.get(partition) === true;
+        this.#haveRows.set(partition, have);
+        return have;
+      });
+      // One that fails is made anew.
+      look.catch(() => this.#looks.delete(partition));
+      this.#looks.set(partition, look);
+    }
+    return look;
   }
 
   async #read({ key, text }: Named, { partition: { partition }, epoch }: Place): Promise<ProjectionRow | undefined> {

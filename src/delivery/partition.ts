@@ -476,11 +476,11 @@ export class Partition {
 
   /** False: the expectation of the unit does not hold, handle it again. */
   #keep(lane: Lane, items: EventItem[], effect: Effect): Promise<boolean> {
-    return this.#progress.keep(items, effect, () => take(lane, items));
+    return this.#progress.keep(items, effect, () => takeOut(lane, items));
   }
 
   #keepLater(lane: Lane, items: EventItem[], effect: Effect | undefined): true {
-    take(lane, items);
+    takeOut(lane, items);
     if (effect === undefined) this.#progress.finish(items);
     else this.#progress.keepLater(items, effect);
     return true;
@@ -617,7 +617,7 @@ export class Partition {
   }
 }
 
-/** Out of the lane; some may be the retry lane's by now. */
-function take(lane: Lane, items: readonly EventItem[]): void {
+/** Of the lane; some may be the retry lane's by now. */
+function takeOut(lane: Lane, items: readonly EventItem[]): void {
   lane.queue = lane.queue.filter((item) => !items.includes(item as EventItem));
 }

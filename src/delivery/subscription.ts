@@ -412,8 +412,10 @@ export class Subscription implements SubscriptionContext, OutboxContext {
     const reactor = this.#available();
     const { tenant, domain, root } = book.cover!;
     const { reads } = this.#parts;
-    const old = reads.concerns(domain, book.pages);
-    const pages = old ? await reads.pages({ tenant, domain, root: root!.value }, book.pages) : book.pages;
+    const { pages: stored } = book;
+    // Nearly nowhere: a promise for each request would be one too many.
+    const upcast = reads.concerns(domain, stored);
+    const pages = upcast ? await reads.pages({ tenant, domain, root: root!.value }, stored) : stored;
     if (this.#isOwn(domain)) return undefined;
     const { types } = this.#definition;
     const wanted = types.length === 0 ? pages : pages.filter((page) => types.includes(typeName(page.event!.typeUrl)));

@@ -69,7 +69,7 @@ export interface EventPage {
   occurredAt: Timestamp | undefined;
 }
 
-/** Most events have none: they share it. */
+/** Most events have none: they share this, which nobody can write to. */
 export const NO_METADATA: { [key: string]: string } = Object.freeze({});
 
 export const SNAPSHOT_LATEST = 0;

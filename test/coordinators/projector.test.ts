@@ -14,7 +14,7 @@ import { DEFAULT_LIMITS, TestReactor } from '../support/world.ts';
 function counting(project: (request: ProjectorRequest) => ProjectorResponse = summing) {
   const runtime = systemRuntime();
   const stored = new Map<string, ProjectionRow>();
-  const asked = { rows: 0, any: 0 };
+  const asked = { rows: 0, any: 0, fails: false };
   const coordinator = new ProjectorCoordinator({
     asking: new Asking(runtime, DEFAULT_LIMITS, 'i'),
     limits: DEFAULT_LIMITS,
@@ -25,6 +25,7 @@ function counting(project: (request: ProjectorRequest) => ProjectorResponse = su
       },
       hasProjections: async () => {
         asked.any++;
+        if (asked.fails) throw new Error('the store is away');
         return stored.size > 0;
       },
     },
@@ -90,11 +91,13 @@ test('an answer of a lease that is over does not take the place of what the next
 
 test('a projector without rows is looked up once in a lease, and not with each event', async () => {
   const { deposit, seen, store, asked } = counting(() => ({ projections: [] }));
-  for (let position = 1; position <= 5; position++) store(await deposit(position, 1));
-  assert.deepEqual(asked, { rows: 0, any: 1 });
-  store(await deposit(6, 2));
-  assert.deepEqual(asked, { rows: 0, any: 2 });
-  assert.deepEqual(seen, Array(6).fill(undefined));
+  const first = await Promise.all([deposit(1, 1), deposit(2, 1, newRoot()), deposit(3, 1, newRoot())]);
+  for (const effect of first) store(effect);
+  for (let position = 4; position <= 6; position++) store(await deposit(position, 1));
+  assert.deepEqual([asked.rows, asked.any], [0, 1]);
+  store(await deposit(7, 2));
+  assert.deepEqual([asked.rows, asked.any], [0, 2]);
+  assert.deepEqual(seen, Array(7).fill(undefined));
 });
 
 test('a row that an earlier lease has stored is there for the next one', async () => {
@@ -118,4 +121,15 @@ test('a row that the lease itself has made is there again when it was forgotten 
   store(await deposit(2, 1));
   assert.equal(seen.at(-1), '1 1');
   assert.equal(asked.rows, before + 1);
+});
+
+test('a look for rows that fails is made anew', async () => {
+  const { deposit, seen, store, asked } = counting();
+  store(await deposit(1, 1));
+  asked.fails = true;
+  await assert.rejects(deposit(2, 2), /the store is away/);
+  await assert.rejects(deposit(2, 2), /the store is away/);
+  asked.fails = false;
+  store(await deposit(2, 2));
+  assert.deepEqual(seen, [undefined, '1 1']);
 });

@@ -7,10 +7,10 @@ import type { EventBook, EventPage } from '../../src/model/book.ts';
 import { NO_ORIGIN } from '../../src/model/book.ts';
 import type { LogFilter } from '../../src/model/filter.ts';
 import { toTimestamp } from '../../src/model/time.ts';
-import type { Store } from '../../src/store.ts';
+import type { ReadLog, Store } from '../../src/store.ts';
 import { Connection } from '../../src/stores/postgres/connect.ts';
 import { Lost } from '../../src/stores/postgres/errors.ts';
-import { openPostgres } from '../../src/stores/postgres/index.ts';
+import { type OpenPostgres, openPostgres } from '../../src/stores/postgres/index.ts';
 import { StreamNames } from '../../src/stores/postgres/stream-names.ts';
 import { testPostgres } from '../support/postgres.ts';
 import { ANY, append, freshStream, page, unit } from '../support/store-units.ts';
@@ -20,8 +20,8 @@ const skip = postgres.missing;
 /** More than are copied at least, and fewer: such reads are answered by rows. */
 const [MANY, FEW] = [500, 100];
 
-async function open(t: TestContext, connectionString: string): Promise<Store> {
-  const store = await openPostgres({ connectionString });
+async function open(t: TestContext, connectionString: string, options: Partial<OpenPostgres> = {}): Promise<Store> {
+  const store = await openPostgres({ connectionString, ...options });
   t.after(() => store.close());
   return store;
 }
@@ -57,14 +57,15 @@ async function fill(store: Store): Promise<void> {
   }
 }
 
-/** The whole log, in reads of so many events. */
-async function all(store: Store, maxEvents: number, filter: LogFilter = {}, maxBytes = 1 << 30): Promise<EventBook[]> {
+/** The log, or part of it, in reads of so many events. */
+async function all(store: Store, maxEvents: number, read: Partial<ReadLog> = {}): Promise<EventBook[]> {
+  const { filter = {}, maxBytes = 1 << 30, to } = read;
   const books: EventBook[] = [];
-  for (let after = 0; ; ) {
-    const read = await store.readLog({ after, filter, maxEvents, maxBytes });
-    if (read.through === after) return books;
-    books.push(...read.books);
-    after = read.through;
+  for (let after = read.after ?? 0; ; ) {
+    const found = await store.readLog({ after, filter, maxEvents, maxBytes, ...(to !== undefined && { to }) });
+    if (found.through === after) return books;
+    books.push(...found.books);
+    after = found.through;
   }
 }
 
@@ -88,13 +89,53 @@ describe('a log that is copied', { skip }, () => {
       { tenant: '', domains: ['order'], types: ['test.v1.Happened'] },
       { domains: ['nothing'] },
     ];
-    for (const filter of filters) assert.deepEqual(await all(store, MANY, filter), await all(store, FEW, filter));
+    for (const filter of filters)
+      assert.deepEqual(await all(store, MANY, { filter }), await all(store, FEW, { filter }));
     for (const maxBytes of [1, 5000, 100_000, 2_000_000]) {
       const before = copies.callCount();
-      assert.deepEqual(await all(store, MANY, {}, maxBytes), rows);
+      assert.deepEqual(await all(store, MANY, { maxBytes }), rows);
       assert.ok(copies.callCount() > before);
     }
   });
+
+  test('ends where rows end: at the log’s end, at a position that was named, within a book', async (t) => {
+    const url = await postgres.database();
+    const store = await open(t, url);
+    await fill(store);
+    const { position: end } = await store.head();
+    const rows = await all(store, FEW);
+    const wide = rows.find(({ pages }) => pages.length === 3 && pages[0]!.position > 300)!;
+    const within = wide.pages[1]!.position;
+    for (const to of [within, within - 1, within + 1, end - 1, end, end + 1, end + 5000]) {
+      const few = await all(store, FEW, { to });
+      for (const maxEvents of [256, within - 1, within, MANY, end - 1, end, end + 1, Infinity]) {
+        assert.deepEqual(await all(store, maxEvents, { to }), few, `to ${to}, at most ${maxEvents}`);
+      }
+    }
+    for (const after of [within - 1, within, end - 256, end - 255]) {
+      assert.deepEqual(await all(store, MANY, { after }), await all(store, FEW, { after }), `after ${after}`);
+    }
+    for (const after of [end, end + 1000]) {
+      const beyond = await store.readLog({ after, filter: {}, maxEvents: MANY, maxBytes: 1 << 20 });
+      assert.deepEqual(beyond, { books: [], through: after });
+    }
+  });
+
+  const elsewhere: [string, Partial<OpenPostgres>][] = [
+    ['behind a pooler', { pooler: true }],
+    ['in tables of 100 events', { partitionEvents: 100 }],
+  ];
+  for (const [where, options] of elsewhere) {
+    test(`${where}, too`, async (t) => {
+      const store = await open(t, await postgres.emptyDatabase(), options);
+      await fill(store);
+      const copies = t.mock.method(Connection.prototype, 'copy').mock;
+      const copied = await all(store, MANY);
+      assert.ok(copies.callCount() >= 2);
+      assert.deepEqual(copied, await all(store, FEW));
+      assert.equal(copied.flatMap(({ pages }) => pages).length, (await store.head()).position);
+    });
+  }
 
   test('begins with rows, and is copied when it turns out to be long, or was written here', async (t) => {
     const url = await postgres.database();

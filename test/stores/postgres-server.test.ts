@@ -253,6 +253,25 @@ describe('postgres: plans', { skip: postgres.missing }, () => {
     });
   }
 
+  test('a read of a long correlation looks at no more events than it may answer', async (t) => {
+    const url = await postgres.database();
+    const store = await open(t, { connectionString: url });
+    const stream = freshStream();
+    for (let i = 0; i < 4; i++) {
+      await store.commit([unit({ appends: [{ ...append(stream, ANY, 500), correlationId: 'c' }] })]);
+    }
+    const client = await session(t, url);
+    await client.query(
+      `SET plan_cache_mode = force_generic_plan; ${SESSION}; PREPARE s AS ${logSql('daybook').scanCorrelation}`,
+    );
+    const { rows } = await client.query(`EXPLAIN (ANALYZE, TIMING OFF) EXECUTE s (0, 1000000, 1000000000, 'c', 10)`);
+    const [scan, ...more] = rows
+      .map((row) => /using events_by_correlation.*actual rows=(\d+)/.exec(row['QUERY PLAN'])?.[1])
+      .filter((found) => found !== undefined);
+    assert.equal(more.length, 0);
+    assert.ok(Number(scan) >= 10 && Number(scan) <= 11, `${scan} events were looked at`);
+  });
+
   test('traps 10 and 51: an event updates no row, and a cursor moves within its page, also beside a snapshot held open', async (t) => {
     const url = await postgres.database();
     const store = await open(t, { connectionString: url });

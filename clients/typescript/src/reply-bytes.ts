@@ -6,7 +6,7 @@ import { Reply } from './gen/daybook/v1/component.ts';
 export function replyBytes(reply: Reply): number {
   // Decisions are many, and made of bytes already: about is good enough, and much cheaper than writing them twice.
   if (reply.result?.$case === 'command') return roughBytes(reply.result.value.result);
-  // So are the answers of projectors that write elsewhere and return nothing.
+  // Projectors that write elsewhere return nothing, and are called often.
   if (reply.result?.$case === 'projector' && reply.result.value.projections.length === 0) return EMPTY_BYTES;
   return Reply.encode(reply).finish().length + FRAMING_BYTES;
 }

@@ -1,6 +1,8 @@
 // Rows as `COPY … TO STDOUT (FORMAT binary)` sends them: a message each, every field behind its length. Of a usual answer the driver makes a text
 // of each field, and most of what it took to read a log was to make texts, and numbers and bytes of them again.
 
+import { Slab } from './slab.ts';
+
 /** Before the first row, in the same message; eight bytes follow, the last four of them a length. */
 const SIGNATURE = Buffer.from('PGCOPY\n\xff\r\n\0', 'latin1');
 const HEADER_BYTES = SIGNATURE.length + 8;
@@ -9,15 +11,11 @@ const NULL = -1;
 /** In the place of a row's number of fields, behind the last row. */
 const END = -1;
 
-/** Memory that rows are copied to: the driver's is written again, and an ArrayBuffer for each row would cost more than reading it does. */
-const SLAB_BYTES = 64 * 1024;
-
 /** Reads one row after the other, and of each one field after the other. Bytes that it returns are written by nobody again. */
 export class BinaryRows {
-  #memory = Buffer.allocUnsafeSlow(SLAB_BYTES);
-  #used = 0;
-  /** The row, and how far it was read. */
-  #row = this.#memory;
+  readonly #slab = new Slab();
+  /** Where the row lies, and how far it was read. */
+  #row = this.#slab.memory;
   #at = 0;
   /** By place. */
   readonly #repeated: ({ bytes: Buffer; text: string } | undefined)[] = [];
@@ -81,17 +79,17 @@ export class BinaryRows {
     return true;
   }
 
+  /** The driver writes to the message's memory again. */
   #copy(message: Buffer, begin: number): void {
     const length = message.length - begin;
-    const own = length > SLAB_BYTES / 16;
-    if (!own && this.#used + length > SLAB_BYTES) {
-      this.#memory = Buffer.allocUnsafeSlow(SLAB_BYTES);
-      this.#used = 0;
+    if (Slab.isFor(length)) {
+      this.#at = this.#slab.take(length);
+      this.#row = this.#slab.memory;
+    } else {
+      this.#at = 0;
+      this.#row = Buffer.allocUnsafeSlow(length);
     }
-    this.#row = own ? Buffer.allocUnsafeSlow(length) : this.#memory;
-    this.#at = own ? 0 : this.#used;
     message.copy(this.#row, this.#at, begin);
-    if (!own) this.#used += length;
   }
 }
 

@@ -32,11 +32,8 @@ export function logSql(schema: string) {
   const lastOf = (columns: string) => `(SELECT ${columns} FROM ${s}.events x
     WHERE x.stream = t.id AND x.position >= t.since
     ORDER BY x.sequence DESC LIMIT 1)`;
-  const within = (where: string) => `FROM ${s}.events e WHERE ${where}e.position > $1 AND e.position <= $2`;
-  // How many there may be for the limit of bytes. Only where all together are more is it added up from event to event.
-  const most = (where: string) => `(SELECT CASE WHEN sum(${BYTES}) > $3 THEN
-      (SELECT count(*) FROM (SELECT sum(${BYTES}) OVER ${WINDOW} - ${BYTES} AS before ${within(where)}) v WHERE v.before <= $3)
-    END ${within(where)})`;
+  const range = `FROM ${s}.events e WHERE e.position > $1 AND e.position <= $2`;
+  const before = `sum(${BYTES}) OVER ${WINDOW} - ${BYTES} AS before`;
   return {
     commit: `SELECT places, sequences, refusals, fences FROM ${s}.commit_units(${parameters(COMMIT_PARAMETERS)})`,
     commitPlain: `SELECT ${s}.commit_plain_unit(${parameters(PLAIN_PARAMETERS)})`,
@@ -72,11 +69,14 @@ export function logSql(schema: string) {
       FROM ${s}.streams t CROSS JOIN LATERAL (SELECT * FROM ${s}.snapshots p
         WHERE p.stream = t.id AND p.schema_version = $4 AND p.sequence <= $5 ORDER BY p.sequence DESC LIMIT 1) n
       WHERE t.tenant = $1 AND t.domain = $2 AND t.root = $3`,
-    scanLog: `SELECT ${SCANNED} ${within('')} ORDER BY e.position LIMIT ${most('')}`,
-    // The log's end, and as many as there are for the limits.
-    scanCorrelation: `SELECT h.head, e.* FROM (SELECT coalesce(max(position), 0) AS head FROM ${s}.events) h
-      LEFT JOIN LATERAL (SELECT ${SCANNED} ${within('e.correlation_id = $4 AND ')}
-        ORDER BY e.position LIMIT least($5, ${most('e.correlation_id = $4 AND ')})) e ON true`,
+    // Only where all together have more bytes than there may be are they added up from event to event.
+    scanLog: `SELECT ${SCANNED} ${range} ORDER BY e.position LIMIT (SELECT CASE WHEN sum(${BYTES}) > $3 THEN
+      (SELECT count(*) FROM (SELECT ${before} ${range}) v WHERE v.before <= $3) END ${range})`,
+    // The log's end, and events, of which the statement looks at no more than it may answer.
+    scanCorrelation: `SELECT h.head, w.* FROM (SELECT coalesce(max(position), 0) AS head FROM ${s}.events) h
+      LEFT JOIN LATERAL (SELECT * FROM
+        (SELECT ${SCANNED}, ${before} ${range} AND e.correlation_id = $4 ORDER BY e.position LIMIT $5) v
+        WHERE v.before <= $3 ORDER BY v.position) w ON true`,
     findStreams: `SELECT id, tenant, domain, root FROM ${s}.streams WHERE id = ANY ($1::bigint[])`,
     findTimes: `SELECT (SELECT position FROM ${s}.times WHERE latest >= $1 ORDER BY latest, position LIMIT 1),
       (SELECT position FROM ${s}.times ORDER BY latest DESC, position DESC LIMIT 1),
@@ -321,14 +321,10 @@ function copiedEvent(row: BinaryRows): LogEvent {
   const origin = row.repeatedText(1);
   const metadata = row.repeatedText(2);
   const value = row.bytes()!;
-  return {
-    page: pageOf(position, sequence, unitId, createdAt, occurredAt, typeUrl, origin, metadata, value),
-    bytes: bytesOf(typeUrl, value, origin, metadata),
-    position,
-    unitId,
-    stream: row.number()!,
-    correlationId: row.text()!,
-  };
+  const stream = row.number()!;
+  const correlationId = row.text()!;
+  const page = pageOf(position, sequence, unitId, createdAt, occurredAt, typeUrl, origin, metadata, value);
+  return { page, bytes: bytesOf(typeUrl, value, origin, metadata), position, unitId, stream, correlationId };
 }
 
 /** Those of a correlation, at most so many, in order of positions; and where the log ends. */

@@ -137,12 +137,12 @@ export async function readLog(connection: Connection, sql: LogSql, reach: Reach,
   let maxBytes = read.maxBytes;
   for (;;) {
     const {
-      head,
+      seen,
       upTo,
       events: found,
       cut,
     } = await scan(connection, sql, reach, filter, { after, to, maxBytes }, events);
-    const end = Math.min(to, head);
+    const end = Math.min(to, seen);
     const bytes = found.reduce((sum, event) => sum + event.bytes, 0);
     const cutByBytes = bytes > maxBytes;
     const last = found.at(-1)?.position ?? after;
@@ -164,7 +164,10 @@ export async function readLog(connection: Connection, sql: LogSql, reach: Reach,
   }
 }
 
-/** `events` up to `upTo`, unless the limit of bytes was reached before, or their number (`cut`). `head` is not beyond the log's end. */
+/**
+ * `events` up to `upTo`, unless the limit of bytes was reached before, or their number (`cut`). The log goes to `seen`, or further if that is beyond
+ * `upTo`.
+ */
 async function scan(
   connection: Connection,
   sql: LogSql,
@@ -172,21 +175,22 @@ async function scan(
   { correlationId }: LogFilter,
   { after, to, maxBytes }: Scan,
   most: number,
-): Promise<{ events: readonly LogEvent[]; upTo: number; head: number; cut: boolean }> {
+): Promise<{ events: readonly LogEvent[]; upTo: number; seen: number; cut: boolean }> {
   if (correlationId !== undefined) {
     const asked = { after, to, maxBytes, correlationId, limit: most + 1 };
     const { head, events } = await queries.scanCorrelation(connection, sql, asked);
-    return { events, upTo: to, head, cut: events.length > most };
+    return { events, upTo: to, seen: head, cut: events.length > most };
   }
   const upTo = Math.min(to, after + most);
   const many = Math.min(upTo, reach.position) - after >= MANY;
   // One more tells whether there are more.
   const events = await queries.scanLog(connection, sql, { after, to: Math.min(to, upTo + 1), maxBytes }, many);
-  const head = events.at(-1)?.position ?? after;
+  const last = events.at(-1)?.position;
+  if (last === undefined) return { events, upTo, seen: after, cut: false };
   // Where there are more, there may be as many again.
-  reach.saw(head > upTo ? upTo + most : head);
-  if (head > upTo) events.pop();
-  return { events, upTo, head, cut: false };
+  reach.saw(last > upTo ? upTo + most : last);
+  if (last > upTo) events.pop();
+  return { events, upTo, seen: last, cut: false };
 }
 
 async function learnNames(connection: Connection, sql: LogSql, events: readonly LogEvent[]): Promise<void> {

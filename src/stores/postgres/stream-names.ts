@@ -1,6 +1,7 @@
 // Which aggregate the number of a stream stands for, of streams that were asked for once. That never changes in a database. It is forgotten with
 // the connection: the next one may lead to a database that was restored.
 
+import { assert } from '../../errors.ts';
 import type { Cover } from '../../model/book.ts';
 import type { StreamKey } from '../../model/stream.ts';
 
@@ -38,6 +39,8 @@ export class StreamNames {
   }
 
   of(stream: number): StreamName {
-    return this.#recent.get(stream)!;
+    const name = this.#recent.get(stream);
+    assert(name !== undefined, `the log has an event of stream ${stream}, which is not among the streams`);
+    return name;
   }
 }
