@@ -81,6 +81,7 @@ async function catchUp(
   };
   await select();
   const figures = await alternate(bench.rounds, { ours: project, bare, select });
+  await host[Symbol.asyncDispose]();
   await daemon.stop();
   const yardstick = { name: 'raw SELECT in batches of 1,000', series: figures.select };
   const notes = [`${shown(events)} events of 200 bytes, ${shown(median(pages))} to a call; ${cpu.text()}`];

@@ -4,7 +4,7 @@ import { status } from '@grpc/grpc-js';
 import type { Client } from './client.ts';
 import { DaybookError } from './errors.ts';
 import { ComponentHostDefinition, type Notice, type Welcome, type Work } from './gen/daybook/v1/component.ts';
-import { type Hosted, helloOf, type Program } from './hosted.ts';
+import { type Hosted, helloOf, type Program, reacts } from './hosted.ts';
 import { backoffMs, pause } from './retry.ts';
 import { Session } from './session.ts';
 import { methodOf, Transport, type TransportOptions } from './transport.ts';
@@ -63,7 +63,7 @@ export class Attachment {
     // A connection of its own: long answers to queries elsewhere do not delay the work here.
     const transport = new Transport(connection, {
       'grpc.use_local_subchannel_pool': 1,
-      'grpc-node.flow_control_window': WINDOW_BYTES,
+      ...(reacts(hosted) && { 'grpc-node.flow_control_window': WINDOW_BYTES }),
     });
     let failures = 0;
     let refused: DaybookError | undefined;
@@ -122,7 +122,10 @@ export class Attachment {
 }
 
 const ATTACH = methodOf(ComponentHostDefinition, ComponentHostDefinition.methods.attach);
-/** What may be on its way here. Work comes in messages of several hundred kilobytes, each of which would else wait for the one before to be read. */
+/**
+ * What may be on its way to those who react. Their work comes in messages of several hundred kilobytes, each of which would else wait for the one before
+ * to be read. Commands have the transport's 64 KB: what waits with Daybook is what it counts when it decides whether to take more.
+ */
 const WINDOW_BYTES = 1 << 20;
 const RECONNECT = { firstDelayMs: 50, maxDelayMs: 5_000 };
 // What the daemon answers to a declaration, or to a token, that it will not accept the next time either.

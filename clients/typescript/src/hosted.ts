@@ -38,6 +38,11 @@ export function helloOf(program: Program, hosted: Hosted): Hello {
   };
 }
 
+/** Events are handed out to some of it. */
+export function reacts({ projectors, sagas, processManagers }: Hosted): boolean {
+  return projectors.length + sagas.length + processManagers.length > 0;
+}
+
 /**
  * What goes on one stream: decisions, which somebody waits for, are not held up behind a delivery that catches up. Upcasters go first,
  * so that nobody is handed an old event before its upcaster is there.
