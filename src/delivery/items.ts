@@ -34,7 +34,8 @@ function itemOf(cover: Cover, pages: readonly EventPage[]): EventItem {
 
 /** Items of one lane and stream, as one book. */
 export function bookOf(items: readonly EventItem[]): EventBook {
-  const pages = items.flatMap((item) => item.pages);
+  const pages: EventPage[] = [];
+  for (const item of items) pages.push(...item.pages);
   // Books of one stream may have different correlation ids: that of the last is the newest.
   const { cover } = items.at(-1)!;
   return { cover, snapshot: undefined, pages, nextSequence: pages.at(-1)!.sequence + 1, consistencyToken: '' };

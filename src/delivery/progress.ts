@@ -280,7 +280,8 @@ export class Progress {
   /** Rows of what was handled, in the unit that moves the cursor or marks what lies beyond. */
   async #store(handled: Handled[]): Promise<void> {
     const { key: partition, epoch } = this.#owner;
-    const items = handled.flatMap((each) => each.items);
+    const items: EventItem[] = [];
+    for (const each of handled) items.push(...each.items);
     const to = this.#window.prefixWith(items);
     const work = emptyWork();
     if (to > this.#position) work.cursors.push({ partition, epoch, from: this.#position, to });

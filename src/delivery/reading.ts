@@ -27,6 +27,6 @@ export const READING: Reading = {
   followerBytes: 1 << 20,
   nearEvents: 1000,
   slice: { min: 20, max: 1024 },
-  fewRequests: 64,
+  fewRequests: 96,
   closeEvents: 1000,
 };

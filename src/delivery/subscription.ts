@@ -392,6 +392,7 @@ export class Subscription implements SubscriptionContext, OutboxContext {
   }
 
   replays(cover: Cover, position: number): boolean {
+    if (this.predecessor === undefined && this.#replaced.length === 0) return false;
     const handled = (old: Pick<Predecessor, 'hasHandled'>) => old.hasHandled(cover, position);
     return (this.predecessor !== undefined && handled(this.predecessor)) || this.#replaced.some(handled);
   }
