@@ -239,6 +239,7 @@ describe('postgres: plans', { skip: postgres.missing }, () => {
         [delivery.nextTimerDue, /Index Only Scan using timers_due/],
         [delivery.findTimer, /Index Scan using timers_by_key/],
         [delivery.findProjections, /Index Scan using projections_by_key/],
+        [delivery.findAnyProjection, /Scan using projections_by_key/],
         [delivery.listProjectionsFromTo, /Index Scan using projections_by_key/],
         [delivery.projectionsOf, /Index Scan using projections_by_stream/],
       ];
