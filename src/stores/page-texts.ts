@@ -1,7 +1,20 @@
-// Metadata and origins of events as the texts that stores in tables keep of them.
+// What stores in tables keep of events: their rows, with metadata and origins as texts.
 
 import type { Origin } from '../model/book.ts';
 import { hex } from '../model/stream.ts';
+
+/** An event's row, as both ask for its columns. Times are microseconds since 1970. */
+export type EventTuple = [
+  position: number,
+  sequence: number,
+  unitId: Uint8Array,
+  createdAt: number,
+  occurredAt: number | null,
+  typeUrl: string,
+  origin: string | null,
+  metadata: string | null,
+  payload: Uint8Array,
+];
 
 /** Empty when there is nothing to store. */
 export function metadataJson(metadata: { [key: string]: string }): string {

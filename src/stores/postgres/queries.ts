@@ -4,7 +4,7 @@ import { type EventPage, NO_METADATA, type Snapshot, utf8Length } from '../../mo
 import type { StreamKey } from '../../model/stream.ts';
 import { toTimestamp } from '../../model/time.ts';
 import type { ListedOutcome, LogHead, OutcomeKey, SnapshotHead, StoredOutcome, StreamHead } from '../../store.ts';
-import { parseOrigin } from '../page-texts.ts';
+import { type EventTuple, parseOrigin } from '../page-texts.ts';
 import { byteas, int8s, texts } from './arrays.ts';
 import type { BinaryRows } from './binary-rows.ts';
 import { COMMIT_PARAMETERS, PLAIN_PARAMETERS } from './commit.ts';
@@ -110,22 +110,11 @@ export interface Measured {
   bytes: number;
 }
 
-/** As `EVENT` says. */
-type StoredEvent = [
-  position: number,
-  sequence: number,
-  unitId: Uint8Array,
-  createdAt: number,
-  occurredAt: number | null,
-  typeUrl: string,
-  origin: string | null,
-  metadata: string | null,
-  value: Uint8Array,
-];
+/** Of an `EventTuple`: as `EVENT` says. */
 const EVENT_COLUMNS = 9;
 
 function pageOf(
-  ...[position, sequence, unitId, createdAt, occurredAt, typeUrl, origin, metadata, value]: StoredEvent
+  ...[position, sequence, unitId, createdAt, occurredAt, typeUrl, origin, metadata, value]: EventTuple
 ): EventPage {
   return {
     sequence,
@@ -150,7 +139,7 @@ function bytesOf(typeUrl: string, value: Uint8Array, origin: string | null, meta
 /** The event in a row, from a column on; of a join whose events may be missing: those columns are NULL then. */
 function eventAt(row: unknown[], at: number): Measured | undefined {
   if (row[at] === null) return undefined;
-  const stored = row.slice(at, at + EVENT_COLUMNS) as StoredEvent;
+  const stored = row.slice(at, at + EVENT_COLUMNS) as EventTuple;
   const [, , , , , typeUrl, origin, metadata, value] = stored;
   return { page: pageOf(...stored), bytes: bytesOf(typeUrl, value, origin, metadata) };
 }

@@ -4,6 +4,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import { streamSlice } from '../../model/slice.ts';
 import type { StreamKey } from '../../model/stream.ts';
 import type { ListedOutcome, LogIdentity, Outcome, OutcomeKey, StoredOutcome, StreamHead } from '../../store.ts';
+import type { EventTuple } from '../page-texts.ts';
 import { get, statement } from './statements.ts';
 
 /** What is stored of an event beside its place. */
@@ -273,18 +274,6 @@ export function* scanCorrelation(
     yield logEventRow(row as unknown as LogEventTuple);
   }
 }
-
-type EventTuple = [
-  position: number,
-  sequence: number,
-  unitId: Uint8Array,
-  createdAt: number,
-  occurredAt: number | null,
-  typeUrl: string,
-  origin: string | null,
-  metadata: string | null,
-  payload: Uint8Array,
-];
 
 type LogEventTuple = [
   ...EventTuple,
